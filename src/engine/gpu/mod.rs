@@ -1,0 +1,1 @@
+//! The WebGPU backend: records dispatches, no arithmetic. Vulkan and Metal outside the browser.

@@ -1,0 +1,108 @@
+//! Backends: a backend computes, the model says what.
+//!
+//! An operation is here only because `phi/forward.rs` calls it. Buffers are f32, row-major, `[tokens, width]`. The only
+//! await is reading results back.
+
+pub mod cpu;
+pub mod gpu;
+
+use crate::error::Result;
+use crate::tensor::DType;
+
+/// The shape of grouped-query attention over a KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention {
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// Attend to at most this many latest tokens, the present one included.
+    pub window: Option<usize>,
+}
+
+impl Attention {
+    /// Width of a row of queries, keys and values: `(heads + 2·kv_heads)·head_dim`.
+    pub const fn qkv(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+}
+
+/// A device that computes. Operations may run at once (CPU) or be recorded until the next `read` (GPU): an error of the
+/// device surfaces in `read` at the latest.
+#[allow(async_fn_in_trait)] // used generically only, on one thread
+pub trait Backend {
+    /// f32 activations.
+    type Buffer;
+    /// Weights `[rows, cols]` of one dtype, in the form that the device likes.
+    type Matrix;
+
+    /// `scalar`, `simd128`, `webgpu` …
+    fn name(&self) -> &'static str;
+
+    /// A buffer of `len` zeros.
+    fn buffer(&self, len: usize) -> Result<Self::Buffer>;
+
+    fn upload(&self, data: &[f32]) -> Result<Self::Buffer>;
+
+    /// Room for a matrix; `Unsupported` names the dtype where the device has no kernel for it.
+    fn matrix(&self, dtype: DType, rows: usize, cols: usize) -> Result<Self::Matrix>;
+
+    /// Writes whole rows, as they stand in the file, from row `row` on.
+    fn fill(&self, matrix: &mut Self::Matrix, row: usize, bytes: &[u8]) -> Result<()>;
+
+    /// `out[t] = table[tokens[t]]`: `[tokens, cols]`.
+    fn embed(&self, table: &Self::Matrix, tokens: &[u32], out: &mut Self::Buffer) -> Result<()>;
+
+    /// `out[t] = x[t] / sqrt(mean(x[t]²) + eps) · weight` over rows of `weight`'s length.
+    fn rms_norm(
+        &self,
+        x: &Self::Buffer,
+        tokens: usize,
+        weight: &Self::Buffer,
+        eps: f32,
+        out: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// `out[t, r] = Σ_c weights[r, c] · x[t, c]`. F32 weights: f32 arithmetic throughout. Quantized weights: `x` may be
+    /// rounded to 8 or more bits per block of 32.
+    fn matmul(&self, weights: &Self::Matrix, x: &Self::Buffer, tokens: usize, out: &mut Self::Buffer) -> Result<()>;
+
+    /// Rotates the leading `2·pairs` elements of every query and key head in `qkv` (`[tokens, shape.qkv()]`) in place;
+    /// element i pairs with i + pairs (NeoX order). `table`: `[positions, 2·pairs]`, cosines then sines, already scaled;
+    /// token t stands at `position + t`.
+    fn rope(
+        &self,
+        qkv: &mut Self::Buffer,
+        tokens: usize,
+        position: usize,
+        shape: &Attention,
+        pairs: usize,
+        table: &Self::Buffer,
+    ) -> Result<()>;
+
+    /// Appends the keys and values of `qkv` to the cache at `position`, and attends causally:
+    /// `out[t] = softmax(q·k / sqrt(head_dim))·v`, `[tokens, heads·head_dim]`. `keys`, `values`: made by `buffer` with
+    /// `context·kv_heads·head_dim` elements.
+    #[allow(clippy::too_many_arguments)]
+    fn attention(
+        &self,
+        qkv: &Self::Buffer,
+        tokens: usize,
+        position: usize,
+        shape: &Attention,
+        keys: &mut Self::Buffer,
+        values: &mut Self::Buffer,
+        out: &mut Self::Buffer,
+    ) -> Result<()>;
+
+    /// `out[t, i] = silu(gate_up[t, i]) · gate_up[t, width + i]`, `width` outputs a token.
+    fn swiglu(&self, gate_up: &Self::Buffer, tokens: usize, width: usize, out: &mut Self::Buffer) -> Result<()>;
+
+    /// `x += y` over the first `len` elements.
+    fn add(&self, x: &mut Self::Buffer, y: &Self::Buffer, len: usize) -> Result<()>;
+
+    /// Copies row `row` of `[_, width]` to the start of `out`.
+    fn copy_row(&self, x: &Self::Buffer, row: usize, width: usize, out: &mut Self::Buffer) -> Result<()>;
+
+    /// The first `len` elements; awaits the device.
+    async fn read(&self, x: &Self::Buffer, len: usize) -> Result<Vec<f32>>;
+}

@@ -1,0 +1,35 @@
+//! Numbers: f16 and bf16 conversions, rounding rules, alignment. Only here.
+
+/// The next multiple of `align` at or after `n`.
+pub const fn align_up(n: u64, align: u64) -> u64 {
+    n.div_ceil(align) * align
+}
+
+/// `n` rounded to the nearest integer, ties away from zero: C's `roundf`, ggml's rule.
+pub fn round_half_away(x: f32) -> f32 {
+    x.round()
+}
+
+/// bf16 to f32: exact, the upper half of the bits.
+pub const fn bf16_to_f32(bits: u16) -> f32 {
+    f32::from_bits((bits as u32) << 16)
+}
+
+/// f32 to bf16, ties to even; a NaN stays a (quiet) NaN. Equals ggml's and PyTorch's conversion.
+pub const fn f32_to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if bits & 0x7fff_ffff > 0x7f80_0000 {
+        return ((bits >> 16) | 0x40) as u16;
+    }
+    ((bits + (0x7fff + ((bits >> 16) & 1))) >> 16) as u16
+}
+
+/// f16 to f32: exact.
+pub fn f16_to_f32(bits: u16) -> f32 {
+    half::f16::from_bits(bits).to_f32_const()
+}
+
+/// f32 to f16, ties to even, overflow to infinity: IEEE 754.
+pub fn f32_to_f16(x: f32) -> u16 {
+    half::f16::from_f32_const(x).to_bits()
+}

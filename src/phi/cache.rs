@@ -1,0 +1,1 @@
+//! The KV cache: keys and values of the tokens so far.

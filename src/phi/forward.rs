@@ -1,0 +1,1 @@
+//! The Phi-3 transformer, once, generic over the backend.

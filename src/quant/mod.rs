@@ -1,0 +1,100 @@
+//! Schemes: how rows of f32 become planes of bytes, and back.
+//!
+//! A scheme is a folder (`mod.rs`: the layout as data, drawn; `scalar.rs`: the definition of the bytes; `simd128.rs`: the
+//! same functions, faster, bit for bit equal) and one line in [`SCHEMES`].
+
+use crate::error::Result;
+use crate::tensor::DType;
+
+/// Which implementation computes. A value is the proof that it may run: SIMD128 exists only where it was compiled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// The reference: plain Rust, IEEE arithmetic, the definition.
+    Scalar,
+    /// WebAssembly SIMD128.
+    #[cfg(target_feature = "simd128")]
+    Simd128,
+}
+
+impl Kernels {
+    /// Everything that can run here, the reference first.
+    pub const ALL: &'static [Kernels] = &[
+        Kernels::Scalar,
+        #[cfg(target_feature = "simd128")]
+        Kernels::Simd128,
+    ];
+
+    /// The fastest that can run here.
+    pub const fn best() -> Kernels {
+        Kernels::ALL[Kernels::ALL.len() - 1]
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kernels::Scalar => "scalar",
+            #[cfg(target_feature = "simd128")]
+            Kernels::Simd128 => "simd128",
+        }
+    }
+}
+
+/// One stream of bytes that a scheme writes: GGUF's block types have a single interleaved one; formats that keep packed
+/// weights, scales and zero points apart have several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plane {
+    pub name: &'static str,
+    /// Bytes that one group of a row takes in this plane.
+    pub group_bytes: usize,
+}
+
+/// A scheme as data.
+#[derive(Debug, Clone, Copy)]
+pub struct SchemeSpec {
+    /// Name, weights per group, bytes per group over all planes.
+    pub dtype: DType,
+    /// The type's number in a GGUF file (`enum ggml_type`), for schemes that GGUF has.
+    pub ggml_type: Option<u32>,
+    pub planes: &'static [Plane],
+}
+
+impl SchemeSpec {
+    /// Bits per weight.
+    pub fn bits(&self) -> f64 {
+        self.dtype.group_bytes as f64 * 8.0 / self.dtype.group as f64
+    }
+}
+
+/// A scheme turns rows of f32 into planes of bytes.
+///
+/// Laws: `rows.len()` is a multiple of `cols`, `cols` a multiple of the group; every plane's length is exactly
+/// `rows.len() / group * plane.group_bytes`; the bytes depend on the input alone, not on `kernels`. Callers keep them (the
+/// pipeline checks shapes once per plan), so a breach is a panic, not an error.
+pub trait Scheme: Sync {
+    fn spec(&self) -> &'static SchemeSpec;
+
+    /// Fails with [`crate::ErrorKind::NotFinite`] on NaN or infinity, or where a scale would overflow to infinity.
+    /// `importance`: one weight per column (an importance matrix' row), for schemes that use it.
+    fn quantize(
+        &self,
+        kernels: Kernels,
+        rows: &[f32],
+        cols: usize,
+        importance: Option<&[f32]>,
+        planes: &mut [&mut [u8]],
+    ) -> Result<()>;
+
+    fn dequantize(&self, kernels: Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]);
+}
+
+/// The one registration: a scheme exists because of its line here.
+pub static SCHEMES: &[&dyn Scheme] = &[];
+
+/// The scheme of that name (`Q4_0`), as the formats' documentation spells it.
+pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
+    SCHEMES.iter().copied().find(|scheme| scheme.spec().dtype.name == name)
+}
+
+/// The scheme with that number in GGUF.
+pub fn by_ggml_type(ggml_type: u32) -> Option<&'static dyn Scheme> {
+    SCHEMES.iter().copied().find(|scheme| scheme.spec().ggml_type == Some(ggml_type))
+}

@@ -1,0 +1,1 @@
+//! Every `#[wasm_bindgen]` item and nothing else.
