@@ -10,6 +10,12 @@ pub fn round_half_away(x: f32) -> f32 {
     x.round()
 }
 
+/// `x` rounded to the nearest integer, ties to even, for |x| ≤ 2^22: ggml's `nearest_int`. Never −0.
+pub fn round_half_even(x: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23: in this binade the last bit weighs 1
+    (x + MAGIC) - MAGIC
+}
+
 /// bf16 to f32: exact, the upper half of the bits.
 pub const fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits((bits as u32) << 16)

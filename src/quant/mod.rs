@@ -3,8 +3,15 @@
 //! A scheme is a folder (`mod.rs`: the layout as data, drawn; `scalar.rs`: the definition of the bytes; `simd128.rs`: the
 //! same functions, faster, bit for bit equal) and one line in [`SCHEMES`].
 
+mod fault;
+pub mod float;
+pub mod q4_0;
+pub mod q6_k;
+pub mod q8_0;
+
 use crate::error::Result;
 use crate::tensor::DType;
+use fault::Fault;
 
 /// Which implementation computes. A value is the proof that it may run: SIMD128 exists only where it was compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +94,43 @@ pub trait Scheme: Sync {
 }
 
 /// The one registration: a scheme exists because of its line here.
-pub static SCHEMES: &[&dyn Scheme] = &[];
+pub static SCHEMES: &[&dyn Scheme] = &[&float::F32, &float::F16, &float::BF16, &q8_0::Q8_0, &q4_0::Q4_0, &q6_k::Q6K];
+
+/// Calls the function of that name in the module beside the caller that `kernels` asks for.
+macro_rules! dispatch {
+    ($kernels:expr, $function:ident($($argument:expr),*)) => {
+        match $kernels {
+            $crate::quant::Kernels::Scalar => scalar::$function($($argument),*),
+            #[cfg(target_feature = "simd128")]
+            $crate::quant::Kernels::Simd128 => scalar::$function($($argument),*), // until the kernels are written
+        }
+    };
+}
+use dispatch;
+
+/// The only plane of a GGUF block type, as blocks: panics unless `bytes` is what `weights` weights take.
+fn blocks_mut<'a, Block: bytemuck::Pod>(
+    spec: &SchemeSpec,
+    weights: usize,
+    planes: &'a mut [&mut [u8]],
+) -> &'a mut [Block] {
+    let [bytes] = planes else { panic!("{} has one plane, not {}", spec.dtype.name, planes.len()) };
+    assert_eq!(weights / spec.dtype.group * spec.dtype.group_bytes, bytes.len(), "plane of {}", spec.dtype.name);
+    bytemuck::cast_slice_mut(bytes)
+}
+
+/// As [`blocks_mut`], for reading.
+fn blocks<'a, Block: bytemuck::Pod>(spec: &SchemeSpec, weights: usize, planes: &[&'a [u8]]) -> &'a [Block] {
+    let [bytes] = planes else { panic!("{} has one plane, not {}", spec.dtype.name, planes.len()) };
+    assert_eq!(weights / spec.dtype.group * spec.dtype.group_bytes, bytes.len(), "plane of {}", spec.dtype.name);
+    bytemuck::cast_slice(bytes)
+}
+
+/// Panics unless `cols` is a multiple of the group and `weights` of `cols`.
+fn check_shape(spec: &SchemeSpec, weights: usize, cols: usize) {
+    assert!(cols > 0 && cols.is_multiple_of(spec.dtype.group), "{cols} columns in groups of {}", spec.dtype.group);
+    assert!(weights.is_multiple_of(cols), "{weights} weights in rows of {cols}");
+}
 
 /// The scheme of that name (`Q4_0`), as the formats' documentation spells it.
 pub fn by_name(name: &str) -> Option<&'static dyn Scheme> {
