@@ -1,0 +1,223 @@
+//! The schemes against ggml's own bytes, and against each other: one body for every implementation that can run here.
+//!
+//! Native, there is the scalar one; `tests/wasm.rs` runs this same file in wasm, where SIMD128 joins it.
+
+mod quant_common;
+
+use phiquant::ErrorKind;
+use phiquant::quant::{Kernels, SCHEMES, Scheme, by_ggml_type, by_name};
+use quant_common::generate::{KINDS, generate, hash};
+use quant_common::{dequantize, f32_bytes, hex, quantize, sha256};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+#[derive(serde::Deserialize)]
+struct Fixtures {
+    fma_instructions_in_libggml_base: u32,
+    f16_to_f32: String,
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    scheme: String,
+    kind: String,
+    seed: u64,
+    weights: usize,
+    input: String,
+    bytes: Option<String>,
+    sha256: Option<String>,
+    restored: String,
+}
+
+fn fixtures() -> Fixtures {
+    serde_json::from_str(include_str!("fixtures/quant/ggml.json")).unwrap()
+}
+
+/// The scheme's group, or a row for the schemes that have none.
+fn cols(scheme: &dyn Scheme) -> usize {
+    scheme.spec().dtype.group.max(32)
+}
+
+#[test]
+fn equals_ggml() {
+    let fixtures = fixtures();
+    assert_eq!(fixtures.fma_instructions_in_libggml_base, 0, "the fixtures' ggml must not contract to FMA");
+    for scheme in SCHEMES {
+        assert!(fixtures.cases.iter().any(|case| case.scheme == scheme.spec().dtype.name));
+    }
+    for case in fixtures.cases {
+        let place = format!("{} of {} {} weights", case.scheme, case.weights, case.kind);
+        let rows = generate(&case.kind, case.seed, case.weights);
+        assert_eq!(sha256(&f32_bytes(&rows)), case.input, "the generator differs from the fixtures': {place}");
+        let scheme = by_name(&case.scheme).unwrap();
+        for &kernels in Kernels::ALL {
+            let place = format!("{place}, {}", kernels.name());
+            let bytes = quantize(scheme, kernels, &rows, cols(scheme)).expect(&place);
+            if let Some(expected) = &case.bytes {
+                assert_eq!(&hex(&bytes), expected, "{place}");
+            }
+            if let Some(expected) = &case.sha256 {
+                assert_eq!(&sha256(&bytes), expected, "{place}");
+            }
+            assert!(case.bytes.is_some() || case.sha256.is_some(), "nothing to compare: {place}");
+            let restored = dequantize(scheme, kernels, &bytes, cols(scheme));
+            assert_eq!(sha256(&f32_bytes(&restored)), case.restored, "restored: {place}");
+        }
+    }
+}
+
+#[test]
+fn f16_to_f32_equals_ggml() {
+    let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    for &kernels in Kernels::ALL {
+        let mut values = dequantize(by_name("F16").unwrap(), kernels, &halves, 32);
+        for value in &mut values {
+            if value.is_nan() {
+                *value = 0.0;
+            }
+        }
+        assert_eq!(sha256(&f32_bytes(&values)), fixtures().f16_to_f32, "{}", kernels.name());
+    }
+}
+
+/// Every implementation writes what the first writes, on every distribution, for whole and odd numbers of groups.
+#[test]
+fn implementations_agree() {
+    for scheme in SCHEMES {
+        let group = scheme.spec().dtype.group;
+        for (number, kind) in KINDS.iter().enumerate() {
+            for groups in [1, 2, 3, 4, 5, 7, 64, 131] {
+                let rows = generate(kind, 77 + number as u64 * 1000 + groups as u64, groups * group);
+                let expected = quantize(*scheme, Kernels::Scalar, &rows, group).unwrap();
+                let restored = dequantize(*scheme, Kernels::Scalar, &expected, group);
+                for &kernels in Kernels::ALL {
+                    let place = format!("{}, {groups} groups of {kind}, {}", scheme.spec().dtype.name, kernels.name());
+                    assert!(quantize(*scheme, kernels, &rows, group).unwrap() == expected, "{place}");
+                    let bits = |rows: &[f32]| rows.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
+                    assert!(bits(&dequantize(*scheme, kernels, &expected, group)) == bits(&restored), "{place}");
+                }
+            }
+        }
+    }
+}
+
+/// Any bytes decode alike: infinite and NaN scales of a hostile file included (all NaNs count as one).
+#[test]
+fn implementations_agree_on_any_bytes() {
+    for scheme in SCHEMES {
+        let dtype = scheme.spec().dtype;
+        let bytes: Vec<u8> = (0..dtype.group_bytes as u64 * 500).map(|i| hash(5, 5, i) as u8).collect();
+        let bits =
+            |rows: Vec<f32>| -> Vec<u32> { rows.iter().map(|w| if w.is_nan() { 1 } else { w.to_bits() }).collect() };
+        let expected = bits(dequantize(*scheme, Kernels::Scalar, &bytes, dtype.group));
+        for &kernels in Kernels::ALL {
+            let found = bits(dequantize(*scheme, kernels, &bytes, dtype.group));
+            assert!(found == expected, "{}, {}", dtype.name, kernels.name());
+        }
+    }
+}
+
+/// f32 to f16 and bf16 near every rounding boundary: each exponent, mantissas at and around the halves.
+#[test]
+fn float_rounding_agrees_at_the_boundaries() {
+    let mut rows = Vec::new();
+    for exponent in 0..143u32 {
+        for pattern in 0..64u32 {
+            for low in [0u32, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x2000, 0x7fff, 0x8000, 0x8001, 0x1_8000] {
+                let bits = exponent << 23 | (pattern.wrapping_mul(0x2_2000) & 0x7f_0000) ^ low;
+                let bits = bits.min(0x477f_efff); // the last that f16 rounds down: just under 65520
+                rows.extend([f32::from_bits(bits), f32::from_bits(bits | 1 << 31)]);
+            }
+        }
+    }
+    rows.truncate(rows.len() / 32 * 32);
+    for name in ["F16", "BF16"] {
+        let scheme = by_name(name).unwrap();
+        let expected: Vec<u8> = rows
+            .iter()
+            .flat_map(|&w| match name {
+                "F16" => half::f16::from_f32_const(w).to_le_bytes(),
+                _ => half::bf16::from_f32_const(w).to_le_bytes(),
+            })
+            .collect();
+        for &kernels in Kernels::ALL {
+            assert!(quantize(scheme, kernels, &rows, 32).unwrap() == expected, "{name}, {}", kernels.name());
+        }
+    }
+}
+
+#[test]
+fn not_finite_weights_are_named() {
+    for scheme in SCHEMES {
+        let (name, cols) = (scheme.spec().dtype.name, scheme.spec().dtype.group.max(256));
+        for at in [0, 5, 31, 32, 63, 64, 100, 255, 256, 300, 511, 512, 800, 1279] {
+            for (bad, word) in
+                [(f32::NAN, "NaN"), (-f32::NAN, "NaN"), (f32::INFINITY, "infinite"), (-f32::INFINITY, "infinite")]
+            {
+                let mut rows = generate("gaussian", 3, 5 * cols);
+                rows[at] = bad;
+                rows[at + 1..].iter_mut().step_by(7).for_each(|w| *w = f32::NAN);
+                for &kernels in Kernels::ALL {
+                    let error = quantize(*scheme, kernels, &rows, cols).unwrap_err();
+                    assert_eq!(error.kind, ErrorKind::NotFinite);
+                    let expected =
+                        format!("weight {at} of the rows given (row {}, column {}) is {word}", at / cols, at % cols);
+                    assert!(error.message.starts_with(&expected), "{name}, {}: {error}", kernels.name());
+                }
+            }
+        }
+    }
+}
+
+/// Finite weights that a scheme's scale cannot follow: an error in every implementation, and just below it, none.
+#[test]
+fn overflow_is_an_error() {
+    // The largest magnitude that each takes where all else in the group is zero, and one that it does not.
+    let limits = [
+        ("F16", 65519.996, 65520.0),
+        ("BF16", 3.3961e38, f32::MAX),
+        ("Q8_0", 65519.996 * 127.0, 65520.0 * 127.0),
+        ("Q4_0", 65519.996 * 8.0, 65520.0 * 8.0),
+        ("Q6_K", 2.6e8, 2.8e8),
+        ("Q6_K", 2.6e8, 1e13),
+        ("Q6_K", 2.6e8, 1e25),
+        ("Q6_K", 2.6e8, f32::MAX),
+    ];
+    for (name, fits, fails) in limits {
+        let scheme = by_name(name).unwrap();
+        let (group, cols) = (scheme.spec().dtype.group, 256);
+        for sign in [1.0, -1.0] {
+            for at in [0, 40, 250, 700] {
+                for &kernels in Kernels::ALL {
+                    let mut rows = vec![0.0; 1024];
+                    rows[at] = fits * sign;
+                    let bytes = quantize(scheme, kernels, &rows, cols).expect(name);
+                    assert!(dequantize(scheme, kernels, &bytes, cols).iter().all(|w| w.is_finite()), "{name}");
+                    rows[at] = fails * sign;
+                    let error = quantize(scheme, kernels, &rows, cols).unwrap_err();
+                    assert_eq!(error.kind, ErrorKind::NotFinite);
+                    let start = at / group * group;
+                    assert!(error.message.starts_with(&format!("weight {start} ")), "{error}");
+                    assert!(error.message.contains("too large for") && error.message.contains("choose"), "{error}");
+                }
+            }
+        }
+    }
+    let scheme = by_name("F32").unwrap();
+    for &kernels in Kernels::ALL {
+        assert!(quantize(scheme, kernels, &[f32::MAX; 32], 32).is_ok());
+    }
+}
+
+#[test]
+fn table_is_sound() {
+    for scheme in SCHEMES {
+        let spec = scheme.spec();
+        assert_eq!(by_name(spec.dtype.name).unwrap().spec().ggml_type, spec.ggml_type);
+        assert_eq!(by_ggml_type(spec.ggml_type.unwrap()).unwrap().spec().dtype, spec.dtype);
+        assert_eq!(spec.planes.iter().map(|plane| plane.group_bytes).sum::<usize>(), spec.dtype.group_bytes);
+    }
+    assert_eq!(by_name("Q8_0").unwrap().spec().bits(), 8.5);
+    assert!(by_name("Q9_9").is_none() && by_ggml_type(999).is_none());
+}
