@@ -16,8 +16,9 @@ pub enum Need {
 }
 
 /// What a weight file's header says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
+    /// In file order.
     pub tensors: Vec<TensorInfo>,
     /// The file's own metadata: GGUF's keys and values, safetensors' `__metadata__`.
     pub metadata: gguf::Metadata,
@@ -27,7 +28,8 @@ pub struct Header {
 
 /// Reads the header of a weight file, pushed in pieces of any size (one byte at a time gives the same answer).
 pub trait HeaderReader {
-    /// Takes the next bytes of the file, from its start. Bytes past the header are ignored.
+    /// Takes the next bytes of the file, from its start. Bytes past the header are ignored. After an error the reader is
+    /// of no more use.
     fn push(&mut self, bytes: &[u8]) -> Result<Need>;
 
     /// The header, once `push` has said [`Need::Nothing`]; `Truncated` before that.

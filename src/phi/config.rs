@@ -1,7 +1,10 @@
 //! Every difference between the Phis is a field here; config.json and GGUF metadata are two spellings of it.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::formats::gguf::Metadata;
+mod gguf;
+mod json;
+
+use crate::bail;
+use crate::error::Result;
 
 /// What the forward pass, the writers and the estimates need of a model's configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +31,8 @@ pub struct Config {
     pub original_context: usize,
     pub rope: Rope,
     pub bos: Option<u32>,
-    /// The ids that end an answer: config.json's and generation_config.json's.
+    /// The ids that end an answer: config.json's and generation_config.json's; for a GGUF its eos, eot and eom, and the
+    /// tokens that llama.cpp takes for an end by their text.
     pub eos: Vec<u32>,
     pub pad: Option<u32>,
 }
@@ -46,6 +50,9 @@ pub struct Rope {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LongRope {
     /// `dim / 2` factors for total lengths up to the original context …
+    ///
+    /// Both lists are empty for a GGUF, which keeps them as the tensors [`crate::phi::names::Role::RopeFactorsShort`]
+    /// and [`crate::phi::names::Role::RopeFactorsLong`]: whoever loads the weights fills them in.
     pub short: Vec<f32>,
     /// … and beyond it.
     pub long: Vec<f32>,
@@ -53,14 +60,107 @@ pub struct LongRope {
     pub attention_factor: f32,
 }
 
-impl Config {
-    /// Reads config.json (both the Hub's rope_scaling spelling and transformers 5's rope_parameters) and, for the end
-    /// tokens, generation_config.json.
-    pub fn from_json(_config: &str, _generation_config: Option<&str>) -> Result<Config> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
+/// The one architecture that is supported, as config.json and as GGUF spell it.
+pub const ARCHITECTURE: &str = "Phi3ForCausalLM";
+pub const GGUF_ARCHITECTURE: &str = "phi3";
 
-    pub fn from_gguf(_metadata: &Metadata) -> Result<Config> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+const SUPPORTED: &str = "supported is Phi3ForCausalLM: Phi-3 mini and medium, Phi-3.5-mini, Phi-4, Phi-4-mini and what is fine-tuned from them";
+
+/// Architectures of other Phis, and what to tell a person who brings one.
+const VARIANTS: &[(&str, &str)] = &[
+    ("PhiForCausalLM", "Phi-1, Phi-1.5 and Phi-2 (parallel blocks, LayerNorm with bias)"),
+    ("MixFormerSequentialForCausalLM", "the first release of Phi-1.5"),
+    ("PhiMoEForCausalLM", "Phi-3.5-MoE (a mixture of experts)"),
+    ("PhimoeForCausalLM", "Phi-3.5-MoE (a mixture of experts)"),
+    ("Phi3SmallForCausalLM", "Phi-3-small (block-sparse attention)"),
+    ("Phi3VForCausalLM", "Phi-3-vision and Phi-3.5-vision (images)"),
+    ("Phi4MMForCausalLM", "Phi-4-multimodal (images and speech)"),
+    ("Phi4MultimodalForCausalLM", "Phi-4-multimodal (images and speech)"),
+    ("Phi4FlashForCausalLM", "Phi-4-mini-flash (state space layers)"),
+    ("Phi4ForCausalLMV", "Phi-4-vision (images)"),
+    ("phi2", "Phi-1, Phi-1.5 and Phi-2 (parallel blocks, LayerNorm with bias)"),
+    ("phimoe", "Phi-3.5-MoE (a mixture of experts)"),
+];
+
+/// Refuses every architecture but the supported one.
+fn check_architecture(name: &str, supported: &str) -> Result<()> {
+    if name == supported {
+        return Ok(());
+    }
+    if let Some((_, what)) = VARIANTS.iter().find(|(variant, _)| *variant == name) {
+        bail!(Unsupported, "{name} is {what}, which phiquant cannot run yet; {SUPPORTED}");
+    }
+    if name.to_ascii_lowercase().starts_with("phi") {
+        bail!(Unsupported, "{name} is a Phi that phiquant does not know; {SUPPORTED}");
+    }
+    bail!(NotAPhi, "this checkpoint is a {name}, not a Phi; {SUPPORTED}")
+}
+
+/// Sizes beyond these are a damaged file, not a model: they keep every later product within 64 bits.
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_VOCAB: usize = 1 << 24;
+const MAX_LAYERS: usize = 4096;
+
+impl Config {
+    /// Relations among the fields that the forward pass takes for granted.
+    fn check(self) -> Result<Config> {
+        let sizes = [
+            ("vocab_size", self.vocab, MAX_VOCAB),
+            ("hidden_size", self.hidden, MAX_WIDTH),
+            ("intermediate_size", self.ffn, MAX_WIDTH),
+            ("num_hidden_layers", self.layers, MAX_LAYERS),
+            ("num_attention_heads", self.heads, MAX_WIDTH),
+            ("num_key_value_heads", self.kv_heads, MAX_WIDTH),
+            ("head_dim", self.head_dim, MAX_WIDTH),
+            ("max_position_embeddings", self.context, u32::MAX as usize),
+            ("original_max_position_embeddings", self.original_context, u32::MAX as usize),
+        ];
+        for (field, value, most) in sizes {
+            if value == 0 || value > most {
+                bail!(BadConfig, "{field} is {value}; it must be between 1 and {most}");
+            }
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            let (heads, kv_heads) = (self.heads, self.kv_heads);
+            bail!(BadConfig, "num_key_value_heads ({kv_heads}) does not divide num_attention_heads ({heads})");
+        }
+        if self.heads.saturating_mul(self.head_dim) > MAX_WIDTH {
+            bail!(BadConfig, "num_attention_heads ({}) · head_dim ({}) is too large", self.heads, self.head_dim);
+        }
+        if !self.norm_eps.is_finite() || self.norm_eps < 0.0 {
+            bail!(BadConfig, "rms_norm_eps is {}; it must be a small positive number", self.norm_eps);
+        }
+        let rope = &self.rope;
+        if rope.dim == 0 || rope.dim > self.head_dim || !rope.dim.is_multiple_of(2) {
+            bail!(
+                BadConfig,
+                "partial_rotary_factor makes {} of {} elements of a head rotate; it must be an even number of them",
+                rope.dim,
+                self.head_dim
+            );
+        }
+        if !rope.theta.is_finite() || rope.theta <= 0.0 {
+            bail!(BadConfig, "rope_theta is {}; it must be positive", rope.theta);
+        }
+        if let Some(long) = &rope.long {
+            if !long.attention_factor.is_finite() || long.attention_factor <= 0.0 {
+                bail!(BadConfig, "LongRoPE's attention factor is {}; it must be positive", long.attention_factor);
+            }
+            for (field, factors) in [("short_factor", &long.short), ("long_factor", &long.long)] {
+                if factors.iter().any(|f| !f.is_finite() || *f <= 0.0) {
+                    bail!(BadConfig, "LongRoPE's {field} has a number that is not positive");
+                }
+            }
+        }
+        if self.sliding_window == Some(0) {
+            bail!(BadConfig, "sliding_window is 0; write null for attention to all tokens");
+        }
+        for id in self.eos.iter().chain(&self.bos).chain(&self.pad) {
+            // Phi-3's own files keep ids below the vocabulary's padded size; beyond it nothing could ever produce them.
+            if *id as usize >= MAX_VOCAB {
+                bail!(BadConfig, "{id} is no token id");
+            }
+        }
+        Ok(self)
     }
 }

@@ -1,0 +1,249 @@
+//! config.json: the Hub's spelling (rope_theta, rope_scaling) and that of transformers 5 (rope_parameters).
+//! Defaults are those of `Phi3Config` in transformers 5.23.
+
+use super::{ARCHITECTURE, Config, LongRope, Rope, check_architecture};
+use crate::bail;
+use crate::error::{Error, ErrorKind, Result};
+use serde_json::{Map, Value};
+
+impl Config {
+    /// Reads config.json (both the Hub's rope_scaling spelling and transformers 5's rope_parameters) and, for the end
+    /// tokens, generation_config.json.
+    ///
+    /// Fails with `NotAPhi`, `Unsupported` (another Phi, or a setting that Phi-3 models do not have) or `BadConfig`,
+    /// which names the field.
+    pub fn from_json(config: &str, generation_config: Option<&str>) -> Result<Config> {
+        read(config).map_err(|e| e.in_file("config.json")).and_then(|mut config| {
+            if let Some(text) = generation_config {
+                let more = end_tokens(text).map_err(|e| e.in_file("generation_config.json"))?;
+                config.eos.extend(more.iter().filter(|id| !config.eos.contains(id)).copied().collect::<Vec<_>>());
+            }
+            Ok(config)
+        })
+    }
+}
+
+fn parse(text: &str) -> Result<Map<String, Value>> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => bail!(BadConfig, "this is JSON, but not an object"),
+        Err(e) => bail!(BadConfig, "this is not JSON: {e}"),
+    }
+}
+
+fn end_tokens(text: &str) -> Result<Vec<u32>> {
+    let map = parse(text)?;
+    Ok(Fields(&map).ids("eos_token_id")?.unwrap_or_default())
+}
+
+/// The fields of an object; null counts as absent, as it does for transformers.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn get(&self, field: &str) -> Option<&'a Value> {
+        self.0.get(field).filter(|value| !value.is_null())
+    }
+
+    fn size(&self, field: &str) -> Result<Option<usize>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+            Some(n) => Ok(Some(n)),
+            None => bail!(BadConfig, "{field} is {}; a whole number is wanted", brief(value)),
+        }
+    }
+
+    fn number(&self, field: &str) -> Result<Option<f64>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_f64() {
+            Some(n) => Ok(Some(n)),
+            None => bail!(BadConfig, "{field} is {}; a number is wanted", brief(value)),
+        }
+    }
+
+    fn flag(&self, field: &str) -> Result<Option<bool>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_bool() {
+            Some(flag) => Ok(Some(flag)),
+            None => bail!(BadConfig, "{field} is {}; true or false is wanted", brief(value)),
+        }
+    }
+
+    fn text(&self, field: &str) -> Result<Option<&'a str>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_str() {
+            Some(text) => Ok(Some(text)),
+            None => bail!(BadConfig, "{field} is {}; a text is wanted", brief(value)),
+        }
+    }
+
+    fn object(&self, field: &str) -> Result<Option<Fields<'a>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        match value.as_object() {
+            Some(map) => Ok(Some(Fields(map))),
+            None => bail!(BadConfig, "{field} is {}; an object is wanted", brief(value)),
+        }
+    }
+
+    fn numbers(&self, field: &str) -> Result<Option<Vec<f32>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let numbers = value.as_array().and_then(|list| list.iter().map(|v| v.as_f64().map(|n| n as f32)).collect());
+        match numbers {
+            Some(numbers) => Ok(Some(numbers)),
+            None => bail!(BadConfig, "{field} is {}; a list of numbers is wanted", brief(value)),
+        }
+    }
+
+    /// One token id, or a list of them.
+    fn ids(&self, field: &str) -> Result<Option<Vec<u32>>> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let one = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+        let ids = match value {
+            Value::Array(list) => list.iter().map(one).collect(),
+            value => one(value).map(|id| vec![id]),
+        };
+        match ids {
+            Some(ids) => Ok(Some(ids)),
+            None => bail!(BadConfig, "{field} is {}; a token id or a list of them is wanted", brief(value)),
+        }
+    }
+
+    /// As `Phi3Config`: a field that is absent takes the default, a field that is null takes none.
+    fn id_or(&self, field: &str, default: u32) -> Result<Option<Vec<u32>>> {
+        if self.0.contains_key(field) { self.ids(field) } else { Ok(Some(vec![default])) }
+    }
+}
+
+/// A value as part of an error message: short, whatever the file holds.
+fn brief(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn read(text: &str) -> Result<Config> {
+    let map = parse(text)?;
+    let fields = Fields(&map);
+    let architecture = architecture(&fields)?;
+    check_architecture(&architecture, ARCHITECTURE)?;
+    if fields.get("quantization_config").or(fields.get("quantization")).is_some() {
+        bail!(
+            Unsupported,
+            "the weights are quantized already (quantization_config); open the original checkpoint in bf16, f16 or f32"
+        );
+    }
+    if let Some(act) = fields.text("hidden_act")?.filter(|act| *act != "silu" && *act != "swish") {
+        bail!(Unsupported, "hidden_act is {act}; Phi-3 models use silu");
+    }
+
+    let hidden = fields.size("hidden_size")?.unwrap_or(3072);
+    let heads = fields.size("num_attention_heads")?.unwrap_or(32);
+    let head_dim = match fields.size("head_dim")? {
+        Some(dim) => dim,
+        None if heads == 0 => bail!(BadConfig, "num_attention_heads is 0"),
+        None if !hidden.is_multiple_of(heads) => {
+            bail!(BadConfig, "num_attention_heads ({heads}) does not divide hidden_size ({hidden})")
+        }
+        None => hidden / heads,
+    };
+    let context = fields.size("max_position_embeddings")?.unwrap_or(4096);
+    let (rope, original_context) = rope(&fields, head_dim, context)?;
+    let one = |ids: Option<Vec<u32>>| ids.and_then(|ids| ids.first().copied());
+    Config {
+        architecture,
+        vocab: fields.size("vocab_size")?.unwrap_or(32064),
+        hidden,
+        ffn: fields.size("intermediate_size")?.unwrap_or(8192),
+        layers: fields.size("num_hidden_layers")?.unwrap_or(32),
+        heads,
+        kv_heads: fields.size("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-5) as f32,
+        tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
+        sliding_window: fields.size("sliding_window")?,
+        context,
+        original_context,
+        rope,
+        bos: one(fields.id_or("bos_token_id", 1)?),
+        eos: fields.id_or("eos_token_id", 32000)?.unwrap_or_default(),
+        pad: one(fields.id_or("pad_token_id", 32000)?),
+    }
+    .check()
+}
+
+/// `architectures[0]`, or what `model_type` implies.
+fn architecture(fields: &Fields) -> Result<String> {
+    if let Some(list) = fields.get("architectures") {
+        match list.as_array().and_then(|list| list.first()).and_then(Value::as_str) {
+            Some(name) => return Ok(name.to_owned()),
+            None => bail!(BadConfig, "architectures is {}; a list with one name is wanted", brief(list)),
+        }
+    }
+    match fields.text("model_type")? {
+        Some("phi3") => Ok(ARCHITECTURE.to_owned()),
+        Some(other) => Ok(other.to_owned()),
+        None => bail!(BadConfig, "neither architectures nor model_type says which model this is"),
+    }
+}
+
+/// The rotary embedding, and the tokens before LongRoPE's switch.
+fn rope(fields: &Fields, head_dim: usize, context: usize) -> Result<(Rope, usize)> {
+    // transformers lets rope_scaling win over rope_parameters, and the values inside over those beside it.
+    let inner = match fields.object("rope_scaling")? {
+        Some(scaling) => Some(scaling),
+        None => fields.object("rope_parameters")?,
+    };
+    let none = Map::new();
+    let inner = inner.unwrap_or(Fields(&none));
+    let theta = inner.number("rope_theta")?.or(fields.number("rope_theta")?).unwrap_or(10_000.0);
+    let partial = inner.number("partial_rotary_factor")?.or(fields.number("partial_rotary_factor")?).unwrap_or(1.0);
+    let dim = (head_dim as f64 * partial) as usize;
+    // The model's own field wins over the one among the rope parameters.
+    let original = fields
+        .size("original_max_position_embeddings")?
+        .or(inner.size("original_max_position_embeddings")?)
+        .unwrap_or(4096);
+
+    let kind = inner.text("rope_type")?.or(inner.text("type")?).unwrap_or("default");
+    let long = match kind {
+        "default" => None,
+        // transformers reads "su" and "yarn", which early Phi-3 files say, as "longrope".
+        "longrope" | "su" | "yarn" => Some(long_rope(&inner, dim, context, original)?),
+        other => bail!(Unsupported, "the rope type is {other}; Phi-3 models use default or longrope"),
+    };
+    let original_context = if long.is_some() { original } else { context };
+    Ok((Rope { theta: theta as f32, dim, long }, original_context))
+}
+
+fn long_rope(inner: &Fields, dim: usize, context: usize, original: usize) -> Result<LongRope> {
+    let factors = |field: &str| -> Result<Vec<f32>> {
+        let Some(factors) = inner.numbers(field)? else {
+            return Err(Error::new(ErrorKind::BadConfig, format!("LongRoPE needs {field}, which is not there")));
+        };
+        if factors.len() != dim / 2 {
+            bail!(
+                BadConfig,
+                "{field} has {} numbers; {} elements of a head rotate, so it needs {}",
+                factors.len(),
+                dim,
+                dim / 2
+            );
+        }
+        Ok(factors)
+    };
+    let stretch = match inner.number("factor")? {
+        Some(factor) => factor,
+        None => context as f64 / original.max(1) as f64,
+    };
+    let attention_factor = match inner.number("attention_factor")? {
+        Some(factor) => factor,
+        None if stretch <= 1.0 => 1.0,
+        None => (1.0 + stretch.ln() / (original as f64).ln()).sqrt(),
+    };
+    Ok(LongRope {
+        short: factors("short_factor")?,
+        long: factors("long_factor")?,
+        attention_factor: attention_factor as f32,
+    })
+}
