@@ -1,0 +1,62 @@
+// What every quantizer shares: its bindings, and the sums that measure its error.
+
+#import "shared/float.wgsl"
+
+const THREADS = 64u;
+// Elements per thread; a workgroup takes THREADS · SHARE.
+const SHARE = 64u;
+
+struct Params {
+    // Elements of this chunk.
+    count: u32,
+}
+
+// Of the elements of one workgroup. Not bit-exact: the order of additions and fused products are the device's.
+struct Sums {
+    // Σ (original − converted)²
+    squared: f32,
+    // Σ original²
+    original: f32,
+    // max |original − converted|
+    largest: f32,
+    // Not 0 where an element is NaN or infinite, or would become so: the host then asks the CPU.
+    faults: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> source: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
+@group(0) @binding(3) var<storage, read_write> sums: array<Sums>;
+
+var<private> mine: Sums;
+var<workgroup> theirs: array<Sums, THREADS>;
+
+fn measure(original: u32, converted: f32) {
+    let value = bitcast<f32>(original);
+    let error = abs(value - converted);
+    mine.squared += error * error;
+    mine.original += value * value;
+    mine.largest = max(mine.largest, error);
+}
+
+fn inspect(original: u32) {
+    if !is_finite(original) {
+        mine.faults = 1u;
+    }
+}
+
+// Called once by every thread, in uniform control flow.
+fn publish(thread: u32, workgroup: u32) {
+    theirs[thread] = mine;
+    workgroupBarrier();
+    if thread == 0u {
+        var total = theirs[0];
+        for (var i = 1u; i < THREADS; i++) {
+            total.squared += theirs[i].squared;
+            total.original += theirs[i].original;
+            total.largest = max(total.largest, theirs[i].largest);
+            total.faults |= theirs[i].faults;
+        }
+        sums[workgroup] = total;
+    }
+}

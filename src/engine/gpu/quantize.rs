@@ -1,0 +1,356 @@
+//! Quantization on the GPU: the bytes of the scalar definitions (`src/quant/*/scalar.rs`), and the error's sums with them.
+//!
+//! A call goes through in pieces, two of them in flight: while the GPU works on one, the next is written and the one
+//! before is read back. Of each piece a sample of blocks is quantized on the CPU too, and must agree.
+
+use super::device::{Gpu, Info};
+use super::params;
+use super::shader::{Pipelines, bind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::num;
+use crate::pipeline::ErrorSums;
+use crate::quant::{self, Kernels};
+use crate::tensor::DType;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use wgpu::BufferUsages as Usage;
+
+/// Weights of a piece: 4 to 8 MiB of source.
+const PIECE: usize = 1 << 21;
+/// Weights of one workgroup: 64 threads × 64. Whole words of output in every scheme.
+const WORKGROUP: usize = 4096;
+/// Weights that the CPU recomputes at a time: a block of the schemes here.
+const SAMPLE: usize = 32;
+/// Samples of a piece.
+const SAMPLES: usize = 16;
+/// Bytes of a workgroup's sums: `Sums` in shaders/shared/quant.wgsl.
+const SUMS: usize = 16;
+
+/// A scheme that has a shader: `(dtype's name, family)`.
+const TARGETS: &[(&str, &str)] = &[
+    ("F32", "quant/f32"),
+    ("F16", "quant/f16"),
+    ("BF16", "quant/bf16"),
+    ("Q8_0", "quant/q8_0"),
+    ("Q4_0", "quant/q4_0"),
+];
+
+/// Types that a shader reads: `(dtype's name, variant)`.
+const SOURCES: &[(&str, &str)] = &[("F32", "f32"), ("F16", "f16"), ("BF16", "bf16")];
+
+fn find(table: &[(&'static str, &'static str)], dtype: DType) -> Option<&'static str> {
+    table.iter().find(|(name, _)| *name == dtype.name).map(|(_, shader)| *shader)
+}
+
+/// A GPU that quantizes.
+pub struct GpuQuantizer {
+    gpu: Gpu,
+    pipelines: Pipelines,
+    /// Idle buffers; a call takes what it needs and puts it back.
+    slots: RefCell<Vec<Slot>>,
+}
+
+/// Buffers of one piece in flight.
+struct Slot {
+    params: wgpu::Buffer,
+    source: wgpu::Buffer,
+    output: wgpu::Buffer,
+    sums: wgpu::Buffer,
+    /// Output, then sums, for reading back.
+    staging: wgpu::Buffer,
+    capacity: usize,
+}
+
+/// A piece that the GPU works on.
+struct Flight<'a> {
+    slot: Slot,
+    mapping: super::device::Mapping<'a>,
+    source: &'a [u8],
+    out: &'a mut [u8],
+    /// Weights before it, for messages.
+    start: usize,
+}
+
+impl GpuQuantizer {
+    /// `any_adapter`: a software adapter will do too. Fails with `NoDevice`.
+    pub async fn new(any_adapter: bool) -> Result<Self> {
+        let gpu = Gpu::request(any_adapter).await?;
+        Ok(Self { gpu, pipelines: Pipelines::default(), slots: RefCell::default() })
+    }
+
+    pub fn info(&self) -> &Info {
+        &self.gpu.info
+    }
+
+    /// Loses the device on purpose, for tests of what happens then.
+    pub fn lose(&self) {
+        self.gpu.lose();
+    }
+
+    pub fn supports(&self, from: DType, to: DType) -> bool {
+        find(SOURCES, from).is_some() && find(TARGETS, to).is_some()
+    }
+
+    /// Quantizes a few known rows from and to every type and compares all bytes with the CPU's. Fails with
+    /// `DeviceMismatch`: the adapter is not to be trusted.
+    pub async fn self_check(&self) -> Result<()> {
+        let weights = probe();
+        for &from in &[DType::F32, DType::F16, DType::BF16] {
+            let source = encode(&weights, from);
+            let rows = decode(&source, from);
+            for &(name, _) in TARGETS {
+                let scheme = scheme(name)?;
+                let to = scheme.spec().dtype;
+                let mut expected = vec![0; bytes(to, rows.len())];
+                scheme.quantize(Kernels::best(), &rows, rows.len(), None, &mut [&mut expected])?;
+                let mut out = vec![0; expected.len()];
+                self.convert(from, to, rows.len(), &source, &mut out).await?;
+                if out != expected {
+                    return Err(mismatch(from, to, 0));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Converts whole rows as [`pipeline::convert`] does: `source` holds n·cols weights of `from`, `out` is exactly n rows
+    /// of `to`. A sample of the blocks is recomputed on the CPU: fails with `DeviceMismatch` where it differs, with
+    /// `DeviceLost`, with `Unsupported` for types without a shader, and as the CPU does with `NotFinite`. On an error the
+    /// content of `out` is unspecified.
+    pub async fn convert(
+        &self,
+        from: DType,
+        to: DType,
+        cols: usize,
+        source: &[u8],
+        out: &mut [u8],
+    ) -> Result<ErrorSums> {
+        let (Some(variant), Some(family)) = (find(SOURCES, from), find(TARGETS, to)) else {
+            let message = format!("the GPU has no shader from {} to {}; the CPU can take over", from.name, to.name);
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let weights = source.len() / from.group_bytes;
+        assert_eq!(weights * from.group_bytes, source.len(), "whole weights of {}", from.name);
+        assert!(cols > 0 && cols.is_multiple_of(to.group) && weights.is_multiple_of(cols), "whole rows of {cols}");
+        assert_eq!(bytes(to, weights), out.len(), "room for {weights} weights of {}", to.name);
+
+        if let Some(sums) = self.fly(from, to, (family, variant), source, out).await? {
+            return Ok(sums);
+        }
+        // NaN, infinity or overflow: the CPU says where, in its own words.
+        scheme(to.name)?.quantize(Kernels::best(), &decode(source, from), cols, None, &mut [out])?;
+        Err(Error::new(
+            ErrorKind::DeviceMismatch,
+            "the GPU took finite weights for infinite ones; take the simd backend",
+        ))
+    }
+
+    /// Piece by piece, two in flight. `None` where a shader met a weight that its scheme cannot take.
+    async fn fly(
+        &self,
+        from: DType,
+        to: DType,
+        shader: (&'static str, &'static str),
+        source: &[u8],
+        out: &mut [u8],
+    ) -> Result<Option<ErrorSums>> {
+        let mut pieces = source.chunks(PIECE * from.group_bytes).zip(out.chunks_mut(bytes(to, PIECE)));
+        let mut total = ErrorSums::default();
+        let mut flights = VecDeque::new();
+        let mut start = 0;
+        loop {
+            self.gpu.check()?;
+            if let Some((source, out)) = pieces.next() {
+                let count = source.len() / from.group_bytes;
+                flights.push_back(self.launch(shader, start, count, source, out));
+                start += count;
+                if flights.len() == 1 {
+                    continue;
+                }
+            }
+            let Some(flight) = flights.pop_front() else { return Ok(Some(total)) };
+            let Some(sums) = self.land(from, to, flight).await? else { return Ok(None) };
+            total.weights += sums.weights;
+            total.squared += sums.squared;
+            total.original_squared += sums.original_squared;
+            total.max = total.max.max(sums.max);
+        }
+    }
+
+    /// Writes a piece, submits it, and asks for the result.
+    fn launch<'a>(
+        &'a self,
+        (family, variant): (&'static str, &'static str),
+        start: usize,
+        count: usize,
+        source: &'a [u8],
+        out: &'a mut [u8],
+    ) -> Flight<'a> {
+        let slot = self.slot(count);
+        let queue = &self.gpu.queue;
+        queue.write_buffer(&slot.params, 0, bytemuck::bytes_of(&params::Quantize { count: count as u32 }));
+        write(queue, &slot.source, source);
+        let pipeline = self.pipelines.get(&self.gpu, family, variant);
+        let group = bind(&self.gpu, &pipeline, &slot.params, &[&slot.source, &slot.output, &slot.sums]);
+        let workgroups = count.div_ceil(WORKGROUP);
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, &group, &[0]);
+            pass.dispatch_workgroups(workgroups as u32, 1, 1);
+        }
+        let words = out.len().next_multiple_of(4) as u64;
+        let sums = (workgroups * SUMS) as u64;
+        encoder.copy_buffer_to_buffer(&slot.output, 0, &slot.staging, 0, words);
+        encoder.copy_buffer_to_buffer(&slot.sums, 0, &slot.staging, words, sums);
+        let after = queue.submit([encoder.finish()]);
+        let mapping = self.gpu.map(&slot.staging, words + sums, after);
+        Flight { slot, mapping, source, out, start }
+    }
+
+    /// Waits for a piece and checks it; its error, or `None` where the shader met a fault.
+    async fn land(&self, from: DType, to: DType, flight: Flight<'_>) -> Result<Option<ErrorSums>> {
+        let Flight { slot, mapping, source, out, start } = flight;
+        let weights = source.len() / from.group_bytes;
+        let mut padding = [0; 3];
+        let padding = &mut padding[..out.len().next_multiple_of(4) - out.len()];
+        let mut sums = vec![0; weights.div_ceil(WORKGROUP) * SUMS];
+        mapping.copy(&mut [out, padding, &mut sums]).await?;
+        self.slots.borrow_mut().push(slot);
+        let total = add_up(weights, &sums);
+        if total.is_some() {
+            check_sample(from, to, start, source, out)?;
+        }
+        Ok(total)
+    }
+
+    /// Buffers for `count` weights: idle ones that are large enough, or new ones.
+    fn slot(&self, count: usize) -> Slot {
+        let mut slots = self.slots.borrow_mut();
+        if let Some(index) = slots.iter().position(|slot| slot.capacity >= count) {
+            return slots.swap_remove(index);
+        }
+        slots.pop(); // too small to be of use again
+        let capacity = count.next_multiple_of(WORKGROUP);
+        let words = 4 * capacity as u64;
+        let sums = (capacity / WORKGROUP * SUMS) as u64;
+        let make = |label, bytes, usage| self.gpu.create_buffer(label, bytes, usage);
+        Slot {
+            params: make("params", params::BYTES, Usage::UNIFORM | Usage::COPY_DST),
+            source: make("source", words, Usage::STORAGE | Usage::COPY_DST),
+            output: make("output", words, Usage::STORAGE | Usage::COPY_SRC),
+            sums: make("sums", sums, Usage::STORAGE | Usage::COPY_SRC),
+            staging: make("staging", words + sums, Usage::MAP_READ | Usage::COPY_DST),
+            capacity,
+        }
+    }
+}
+
+/// Writes bytes whose number need not be a multiple of 4.
+fn write(queue: &wgpu::Queue, buffer: &wgpu::Buffer, bytes: &[u8]) {
+    let whole = bytes.len() / 4 * 4;
+    queue.write_buffer(buffer, 0, &bytes[..whole]);
+    if whole < bytes.len() {
+        let mut word = [0; 4];
+        word[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+        queue.write_buffer(buffer, whole as u64, &word);
+    }
+}
+
+/// The workgroups' sums together, or `None` where any of them met a fault.
+fn add_up(weights: usize, sums: &[u8]) -> Option<ErrorSums> {
+    let mut total = ErrorSums { weights: weights as u64, ..Default::default() };
+    for workgroup in sums.chunks_exact(SUMS) {
+        let word = |i: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| workgroup[4 * i + byte]));
+        if word(3) != 0 {
+            return None;
+        }
+        total.squared += f64::from(f32::from_bits(word(0)));
+        total.original_squared += f64::from(f32::from_bits(word(1)));
+        total.max = total.max.max(f32::from_bits(word(2)));
+    }
+    Some(total)
+}
+
+/// Recomputes a few blocks: the first, the last, and others that differ from piece to piece.
+fn check_sample(from: DType, to: DType, start: usize, source: &[u8], out: &[u8]) -> Result<()> {
+    let weights = source.len() / from.group_bytes;
+    let scheme = scheme(to.name)?;
+    let units = weights.div_ceil(SAMPLE);
+    let mut state = (start as u64) ^ (weights as u64) << 32;
+    let random = std::iter::repeat_with(|| {
+        // Knuth's MMIX generator; the high bits are the good ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % units as u64) as usize
+    });
+    for unit in [0, units - 1].into_iter().chain(random.take(SAMPLES)) {
+        let first = unit * SAMPLE;
+        let last = (first + SAMPLE).min(weights);
+        let rows = decode(&source[first * from.group_bytes..last * from.group_bytes], from);
+        let mut expected = [0; SAMPLE * 4];
+        let expected = &mut expected[..bytes(to, rows.len())];
+        scheme.quantize(Kernels::best(), &rows, rows.len(), None, &mut [expected])?;
+        let at = bytes(to, first);
+        if out[at..at + expected.len()] != *expected {
+            return Err(mismatch(from, to, start + first));
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(from: DType, to: DType, weight: usize) -> Error {
+    let message = format!(
+        "the GPU's {} of {} weights differs from the CPU's at weight {weight}: its driver computes wrongly; take the \
+         simd backend",
+        to.name, from.name
+    );
+    Error::new(ErrorKind::DeviceMismatch, message)
+}
+
+fn scheme(name: &str) -> Result<&'static dyn quant::Scheme> {
+    quant::by_name(name).ok_or_else(|| Error::new(ErrorKind::Internal, format!("there is no scheme {name}")))
+}
+
+/// Bytes of `weights` weights.
+fn bytes(dtype: DType, weights: usize) -> usize {
+    weights / dtype.group * dtype.group_bytes
+}
+
+/// Weights of one of the source types as f32.
+fn decode(bytes: &[u8], dtype: DType) -> Vec<f32> {
+    let halves = bytes.as_chunks().0.iter().map(|half| u16::from_le_bytes(*half));
+    match dtype.name {
+        "F16" => halves.map(num::f16_to_f32).collect(),
+        "BF16" => halves.map(num::bf16_to_f32).collect(),
+        _ => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+    }
+}
+
+/// The other way, rounding.
+fn encode(weights: &[f32], dtype: DType) -> Vec<u8> {
+    match dtype.name {
+        "F16" => weights.iter().flat_map(|w| num::f32_to_f16(*w).to_le_bytes()).collect(),
+        "BF16" => weights.iter().flat_map(|w| num::f32_to_bf16(*w).to_le_bytes()).collect(),
+        _ => weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
+    }
+}
+
+/// Rows for the self-check: sizes from 2^-24 to 2^14, ties, both zeros, an odd number of blocks.
+fn probe() -> Vec<f32> {
+    let mut weights = Vec::new();
+    for block in 0..33i32 {
+        let scale = f64::from(block - 24).exp2() as f32;
+        for i in 0..32i32 {
+            let wave = ((i * 37 + block * 11) % 64 - 32) as f32 / 32.0;
+            weights.push(match block % 4 {
+                0 => (wave * 127.0).round() / 2.0 * scale, // ties in Q8_0
+                1 => wave * scale,
+                2 => (wave * 16.0).round() / 2.0 * scale, // ties in Q4_0
+                _ => wave * wave * wave * scale / 3.0,
+            });
+        }
+    }
+    weights[40] = -0.0;
+    weights
+}
