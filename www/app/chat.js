@@ -1,0 +1,304 @@
+/** The conversation, with one model or with two side by side. */
+
+import { describeModel, entries, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
+import { $, announce, h, show } from "./dom.js";
+import { clearError, isAbort, showError } from "./errors.js";
+import { perSecond } from "./format.js";
+import { sampling, startSampling } from "./sampling.js";
+import { watch } from "./state.js";
+
+/** @typedef {{ text: string, view: any }} Answer */
+/** @type {{ user: string, answers: Map<string, Answer> }[]} */
+let turns = [];
+/** @type {AbortController | null} */
+let answering = null;
+/** @type {{ label: string, prompt: string }[]} */
+let suggestions = [];
+/** Chosen by the person, kept while it is offered. */
+let chosen = "original";
+let chosenB = "";
+
+const entryOf = (key) => entries().find((entry) => entry.key === key);
+
+/** The models that the next message goes to. */
+function asked() {
+  const first = entryOf(chosen);
+  const second = $("compare").checked ? entryOf(chosenB) : undefined;
+  return [first, second].filter((entry, at, all) => entry && all.indexOf(entry) === at);
+}
+
+/** The conversation as one model saw it; what it did not answer itself, the other's answer stands in for. */
+function messagesFor(key) {
+  const messages = [];
+  for (const { user, answers } of turns) {
+    messages.push({ role: "user", content: user });
+    const answer = answers.get(key) ?? [...answers.values()].find(({ text }) => text !== "");
+    if (answer && answer.text !== "") messages.push({ role: "assistant", content: answer.text });
+  }
+  return messages;
+}
+
+const nearEnd = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 48;
+
+/** Adds text, and follows it unless the person has scrolled back. */
+function grow(view, text) {
+  const log = $("log");
+  const follow = nearEnd(log);
+  view.body.append(text);
+  if (follow) log.scrollTop = log.scrollHeight;
+}
+
+function statsOf(usage) {
+  const cached = usage.cachedTokens > 0 ? ` (${usage.cachedTokens} cached)` : "";
+  const end = { length: ", stopped at the limit", abort: ", stopped" }[usage.finish] ?? "";
+  const prefill = usage.prefillTokensPerSecond > 0 ? `prefill ${perSecond(usage.prefillTokensPerSecond)} tok/s` : "";
+  const decode = usage.decodeTokensPerSecond > 0 ? `decode ${perSecond(usage.decodeTokensPerSecond)} tok/s` : "";
+  return [`${usage.promptTokens} → ${usage.tokens} tokens${cached}${end}`, prefill, decode].filter(Boolean).join(" · ");
+}
+
+/** Draws a turn and gives back the view of each answer. */
+function drawTurn(user, models) {
+  const views = models.map((entry) => {
+    const body = h("div", { class: "text" });
+    const stats = h("p", { class: "stats" });
+    const element = h(
+      "article",
+      { class: "answer waiting", "aria-label": `Answer of ${entry.label}` },
+      h("h4", null, entry.label),
+      body,
+      stats,
+    );
+    return { element, body, stats };
+  });
+  show($("log").querySelector(".empty") ?? h("p"), false);
+  $("log").append(
+    h(
+      "div",
+      { class: "turn" },
+      h("p", { class: "user" }, h("span", { class: "visually-hidden" }, "You: "), user),
+      h("div", { class: views.length > 1 ? "answers two" : "answers" }, ...views.map(({ element }) => element)),
+    ),
+  );
+  $("log").scrollTop = $("log").scrollHeight;
+  return views;
+}
+
+/** One model's answer to the conversation so far. */
+async function answer(entry, turn, view, signal) {
+  const tell = (text) => {
+    $("model-status").textContent = text;
+  };
+  const model = await modelOf(
+    entry,
+    tell,
+    asked().map(({ key }) => key),
+  );
+  drawStatus();
+  signal.throwIfAborted();
+  const record = { text: "", view };
+  const messages = messagesFor(entry.key);
+  turn.answers.set(entry.key, record);
+  for await (const { text } of model.generate(messages, { ...sampling(), signal })) {
+    view.element.classList.remove("waiting");
+    record.text += text;
+    if (text) grow(view, text);
+  }
+  if (model.usage) view.stats.textContent = statsOf(model.usage);
+}
+
+async function ask(text) {
+  const models = asked();
+  if (models.length === 0 || answering || text.trim() === "") return;
+  clearError($("chat-error"));
+  answering = new AbortController();
+  const { signal } = answering;
+  const turn = { user: text, answers: new Map() };
+  turns.push(turn);
+  $("prompt").value = "";
+  fit();
+  drawControls();
+  const views = drawTurn(text, models);
+  try {
+    // One after the other: side by side they would slow each other down, and the figures would lie.
+    for (const [at, entry] of models.entries()) await answer(entry, turn, views[at], signal);
+    announce([...turn.answers.values()].map((each) => each.text).join(". "));
+  } catch (error) {
+    if (!signal.aborted && !isAbort(error)) showError($("chat-error"), error, "No answer", () => again(turn));
+    if ([...turn.answers.values()].every((each) => each.text === "")) takeBack(turn, signal.aborted ? "" : text);
+    else if (signal.aborted) announce("Stopped.");
+  } finally {
+    for (const { element, stats } of views) {
+      element.classList.remove("waiting");
+      if (signal.aborted && stats.textContent === "") stats.textContent = "stopped";
+    }
+    answering = null;
+    drawControls();
+    drawStatus();
+  }
+}
+
+/** A turn without any answer leaves the conversation; the message goes back to where it can be sent again. */
+function takeBack(turn, text) {
+  turns = turns.filter((each) => each !== turn);
+  $("log").querySelector(".turn:last-of-type")?.remove();
+  if ($("prompt").value === "") $("prompt").value = text || turn.user;
+  fit();
+  drawEmpty();
+}
+
+function again(turn) {
+  clearError($("chat-error"));
+  if ($("prompt").value === turn.user) ask(turn.user);
+  else $("prompt").focus();
+}
+
+function newChat() {
+  answering?.abort();
+  turns = [];
+  clearError($("chat-error"));
+  $("log").replaceChildren();
+  drawEmpty();
+  drawControls();
+  $("prompt").focus();
+}
+
+/** The box grows with its text, up to a third of the chat. */
+function fit() {
+  const box = $("prompt");
+  box.style.blockSize = "auto";
+  box.style.blockSize = `${Math.min(box.scrollHeight + 2, 200)}px`;
+}
+
+function drawEmpty() {
+  if (turns.length > 0) return;
+  const entry = entryOf(chosen);
+  const words = entry?.demo
+    ? "The demo is tiny and knows little: facts told a moment ago, sums of two-digit numbers, letters in order, what INT4 or GGUF mean. Ask it such things, quantize it, and ask again."
+    : entry
+      ? "The model loads when you send the first message."
+      : "";
+  $("log").replaceChildren(h("p", { class: "empty quiet" }, words));
+}
+
+function drawControls() {
+  const busy = answering !== null;
+  const empty = $("prompt").value.trim() === "";
+  $("send").textContent = busy ? "Stop" : "Send";
+  $("send").classList.toggle("primary", !busy);
+  $("send").disabled = busy ? false : empty || asked().length === 0;
+  $("new-chat").disabled = turns.length === 0;
+  for (const id of ["model", "model-b", "compare"]) $(id).disabled = busy || (id === "compare" && entries().length < 2);
+  const demo = entryOf(chosen)?.demo;
+  show($("chips"), Boolean(demo) && suggestions.length > 0 && !busy);
+}
+
+function drawStatus() {
+  $("model-status").textContent = asked().map(describeModel).find(Boolean) ?? "";
+}
+
+/** The model menus: what is offered now. */
+function drawModels() {
+  const offered = entries();
+  if (!offered.some(({ key }) => key === chosen)) chosen = offered.at(-1)?.key ?? "";
+  if (!offered.some(({ key }) => key === chosenB) || chosenB === chosen) {
+    chosenB = offered.findLast(({ key }) => key !== chosen)?.key ?? "";
+  }
+  if (offered.length < 2) $("compare").checked = false;
+  const fill = (select, picked, without) =>
+    select.replaceChildren(
+      ...offered
+        .filter(({ key }) => key !== without)
+        .map(({ key, label }) => h("option", { value: key, selected: key === picked }, label)),
+    );
+  fill($("model"), chosen, "");
+  fill($("model-b"), chosenB, chosen);
+  show($("model-b"), $("compare").checked);
+  $("model").disabled = offered.length === 0;
+  releaseOthers();
+  drawEmpty();
+  drawControls();
+  drawStatus();
+}
+
+/** Begins to load what will be asked, so that the first answer does not wait; a failure shows when it is asked. */
+function warm() {
+  for (const entry of asked()) {
+    if (isLoaded(entry)) continue;
+    modelOf(entry, (text) => ($("model-status").textContent = text), [chosen, chosenB]).then(drawStatus, drawStatus);
+  }
+}
+
+async function loadSuggestions() {
+  try {
+    const response = await fetch(new URL("../models/demo/prompts.json", import.meta.url));
+    const list = response.ok ? await response.json() : [];
+    suggestions = (list.prompts ?? list).map((each) => ({
+      label: each.label ?? each.prompt ?? each,
+      prompt: each.prompt ?? each,
+    }));
+  } catch {
+    // Without suggestions there is still a box to type in.
+  }
+  $("chips").replaceChildren(
+    ...suggestions
+      .slice(0, 5)
+      .map(({ label, prompt }) =>
+        h(
+          "li",
+          null,
+          h("button", { type: "button", title: prompt === label ? null : prompt, click: () => ask(prompt) }, label),
+        ),
+      ),
+  );
+  drawControls();
+}
+
+export function startChat() {
+  startSampling();
+  loadSuggestions();
+  watch(["checkpoint", "results"], drawModels);
+  // The demo is small and served from here: have it ready. Anything else loads when it is wanted.
+  watch(["checkpoint"], () => {
+    const demo = entryOf("original")?.demo && chosen === "original";
+    if (!demo || navigator.connection?.saveData) return;
+    (window.requestIdleCallback ?? setTimeout)(warm, { timeout: 1000 });
+  });
+
+  $("prompt").addEventListener("focus", () => {
+    if (asked().every(({ demo }) => demo)) warm();
+  });
+  $("prompt").addEventListener("input", () => {
+    fit();
+    drawControls();
+  });
+  $("prompt").addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    if (!answering) ask($("prompt").value);
+  });
+  $("ask").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (answering) answering.abort();
+    else ask($("prompt").value);
+  });
+  $("new-chat").addEventListener("click", newChat);
+  $("model").addEventListener("change", () => {
+    chosen = $("model").value;
+    drawModels();
+  });
+  $("model-b").addEventListener("change", () => {
+    chosenB = $("model-b").value;
+    drawModels();
+  });
+  $("compare").addEventListener("change", drawModels);
+  addEventListener("phiquant:chat", (event) => {
+    chosen = `result-${event.detail.key}`;
+    drawModels();
+    warm();
+    $("prompt").focus();
+    $("chat").scrollIntoView({
+      block: "nearest",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
+  });
+}

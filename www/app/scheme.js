@@ -1,0 +1,170 @@
+/** The scheme, with what each would weigh, before anything is downloaded. */
+
+import { $, h, show } from "./dom.js";
+import { bits, bytes } from "./format.js";
+import { mainDtype, weightBytes } from "./source.js";
+import { choice, set, state, update, watch } from "./state.js";
+
+/** The size that a scheme gives, or null where the checkpoint cannot take it. */
+function sizeOf(scheme) {
+  try {
+    return state.checkpoint?.estimate({ ...choice(), scheme }).bytes ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function row(label, detail, size, largest, input) {
+  const bar = h("i", { class: "size-bar" });
+  bar.style.inlineSize = size && largest ? `${(100 * size) / largest}%` : "0";
+  return h(
+    input ? "label" : "div",
+    { class: input ? "scheme" : "scheme original" },
+    input ?? h("span", { class: "no-radio" }),
+    h("span", { class: "scheme-name" }, label),
+    h("span", { class: "scheme-bits" }, detail),
+    h("span", { class: "scheme-size" }, size === null ? "–" : bytes(size)),
+    bar,
+  );
+}
+
+/** Keeps the radio buttons (and the focus on them) and redraws what depends on the checkpoint. */
+function drawSchemes() {
+  const { checkpoint, settings } = state;
+  const offered = state.schemes.filter(({ format }) => format === settings.format);
+  const field = $("schemes");
+  // The scheme's radio button may hold the focus, and must hold it after.
+  const focused = field.contains(document.activeElement) ? document.activeElement.value : null;
+  const original = checkpoint ? weightBytes(checkpoint) : null;
+  const sizes = offered.map(({ scheme }) => sizeOf(scheme));
+  const largest = Math.max(original ?? 0, ...sizes.map((size) => size ?? 0));
+  const rows = offered.map(({ scheme, bits: width }, index) =>
+    row(
+      scheme,
+      `${bits(width)} bits`,
+      sizes[index],
+      largest,
+      h("input", { type: "radio", name: "scheme", value: scheme, checked: scheme === settings.scheme }),
+    ),
+  );
+  const source = checkpoint && row(mainDtype(checkpoint), "as it is", original, largest, null);
+  field.replaceChildren(field.firstElementChild, ...(source ? [source] : []), ...rows);
+  field.style.setProperty("--original", original && largest ? `${(100 * original) / largest}%` : "100%");
+  if (focused) field.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
+  $("scheme-summary").textContent = offered.find(({ scheme }) => scheme === settings.scheme)?.summary ?? "";
+}
+
+function drawFormats() {
+  const formats = [...new Set(state.schemes.map(({ format }) => format))];
+  const names = { gguf: "GGUF", onnx: "ONNX", openvino: "OpenVINO", mlx: "MLX" };
+  $("format-name").textContent = formats.length === 1 ? (names[formats[0]] ?? formats[0]) : "";
+  show($("formats"), formats.length > 1);
+  $("formats").replaceChildren(
+    $("formats").firstElementChild,
+    ...formats.map((format) =>
+      h(
+        "label",
+        null,
+        h("input", { type: "radio", name: "format", value: format, checked: format === state.settings.format }),
+        h("span", null, names[format] ?? format),
+      ),
+    ),
+  );
+}
+
+/** The chosen scheme's estimate, or why there is none. */
+function drawEstimate() {
+  if (!state.checkpoint) return;
+  try {
+    update({ estimate: state.checkpoint.estimate(choice()), estimateError: null });
+  } catch (error) {
+    update({ estimate: null, estimateError: error });
+  }
+}
+
+function drawOverrides() {
+  const list = $("overrides");
+  const names = state.schemes.filter(({ format }) => format === state.settings.format).map(({ scheme }) => scheme);
+  const change = (index, part) =>
+    set({ overrides: state.settings.overrides.map((each, at) => (at === index ? { ...each, ...part } : each)) });
+  list.replaceChildren(
+    ...state.settings.overrides.map(({ match, scheme }, index) => {
+      const pattern = h("input", {
+        value: match,
+        "aria-label": `Exception ${index + 1}: pattern`,
+        placeholder: "lm_head|embed_tokens",
+        spellcheck: "false",
+        autocapitalize: "none",
+        change: () => change(index, { match: pattern.value.trim() }),
+      });
+      const select = h(
+        "select",
+        { "aria-label": `Exception ${index + 1}: scheme`, change: () => change(index, { scheme: select.value }) },
+        ...names.map((name) => h("option", { selected: name === scheme }, name)),
+      );
+      const remove = h("button", { type: "button", "aria-label": `Remove exception ${index + 1}` }, "Remove");
+      remove.addEventListener("click", () => {
+        set({ overrides: state.settings.overrides.filter((_, at) => at !== index) });
+        drawOverrides();
+        $("add-override").focus();
+      });
+      return h("li", null, pattern, select, remove);
+    }),
+  );
+}
+
+/** What the machine offers, beside the choice that it bears on. */
+function drawProbe() {
+  const { probe, settings, estimate } = state;
+  if (!probe) return;
+  const { webgpu, threads, storageBytes } = probe;
+  const option = (value) => $("backend").querySelector(`[value=${value}]`);
+  option("webgpu").disabled = webgpu === null;
+  option("simd").disabled = !probe.simd;
+  const gpu = webgpu === null ? "none here" : webgpu.vendor + (webgpu.fallback ? " (a software fallback)" : "");
+  $("backend-note").textContent =
+    `WebGPU: ${gpu}. CPU: ${probe.simd ? "SIMD128" : "no SIMD128"}, ${threads} ${threads === 1 ? "thread" : "threads"}.` +
+    (settings.backend === "webgpu" && webgpu?.fallback ? " The CPU will be faster than this WebGPU." : "");
+  const folders = "showDirectoryPicker" in window;
+  $("sink").querySelector("[value=folder]").disabled = !folders;
+  const tight = storageBytes !== null && estimate !== null && estimate.bytes > storageBytes;
+  $("sink-note").textContent =
+    storageBytes === null
+      ? ""
+      : `This browser offers ${bytes(storageBytes)}${tight ? ", which is less than the file needs" : ""}.` +
+        (folders ? "" : " It cannot write to folders.");
+  if (tight) $("advanced").open = true;
+  $("environment").textContent =
+    `Here: ${webgpu ? `WebGPU (${gpu})` : "no WebGPU"}, ${probe.simd ? "WASM SIMD128" : "no WASM SIMD"}, ${threads} threads` +
+    (storageBytes === null ? "." : `, ${bytes(storageBytes)} of browser storage.`);
+}
+
+export function startScheme() {
+  const form = $("scheme-form");
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", ({ target }) => {
+    if (target.name === "scheme") set({ scheme: target.value });
+    else if (target.name === "format") set({ format: target.value });
+    else if (target.id === "pure") set({ pure: target.checked });
+    else if (target.id === "backend") set({ backend: target.value });
+    else if (target.id === "sink") set({ sink: target.value });
+    else return;
+    // A new choice shows its estimate; the results stay one press away.
+    if (["scheme", "format", "pure"].includes(target.name || target.id) && !state.converting) update({ result: null });
+  });
+  $("add-override").addEventListener("click", () => {
+    set({ overrides: [...state.settings.overrides, { match: "", scheme: "Q8_0" }] });
+    drawOverrides();
+    $("overrides").lastElementChild?.querySelector("input").focus();
+  });
+  $("pure").checked = state.settings.pure;
+  $("backend").value = state.settings.backend;
+  $("sink").value = state.settings.sink;
+  watch(["schemes", "checkpoint", "settings"], drawSchemes);
+  watch(["schemes"], () => {
+    drawFormats();
+    drawOverrides();
+  });
+  watch(["checkpoint", "settings"], drawEstimate);
+  watch(["probe", "estimate", "settings"], drawProbe);
+}
