@@ -8,6 +8,8 @@ pub mod float;
 pub mod q4_0;
 pub mod q6_k;
 pub mod q8_0;
+#[cfg(target_feature = "simd128")]
+mod simd128;
 
 use crate::error::Result;
 use crate::tensor::DType;
@@ -102,7 +104,7 @@ macro_rules! dispatch {
         match $kernels {
             $crate::quant::Kernels::Scalar => scalar::$function($($argument),*),
             #[cfg(target_feature = "simd128")]
-            $crate::quant::Kernels::Simd128 => scalar::$function($($argument),*), // until the kernels are written
+            $crate::quant::Kernels::Simd128 => simd128::$function($($argument),*),
         }
     };
 }

@@ -22,7 +22,7 @@ pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
 pub fn quantize(scheme: &dyn Scheme, kernels: Kernels, rows: &[f32], cols: usize) -> Result<Vec<u8>> {
     let dtype = scheme.spec().dtype;
     let mut bytes = vec![0xa5; rows.len() / dtype.group * dtype.group_bytes + 1];
-    let odd = bytes.as_ptr().addr() % 2 == 0;
+    let odd = bytes.as_ptr().addr().is_multiple_of(2);
     let start = usize::from(odd);
     let end = bytes.len() - usize::from(!odd);
     scheme.quantize(kernels, rows, cols, None, &mut [&mut bytes[start..end]])?;

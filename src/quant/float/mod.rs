@@ -9,6 +9,8 @@
 //! Source: ggml `ggml_fp32_to_fp16_row`, `ggml_fp32_to_bf16_row` (llama.cpp).
 
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use super::{Fault, Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
 use crate::error::Result;

@@ -13,6 +13,8 @@
 //! one level that has no counterpart of the other sign. Source: ggml `quantize_row_q4_0_ref`, `dequantize_row_q4_0` (llama.cpp).
 
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
 use crate::error::Result;

@@ -18,6 +18,8 @@
 //! Source: ggml `quantize_row_q6_K_ref`, `make_qx_quants`, `dequantize_row_q6_K` (llama.cpp).
 
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
 use crate::error::Result;

@@ -12,6 +12,8 @@
 //! Source: ggml `quantize_row_q8_0_ref`, `dequantize_row_q8_0` (llama.cpp).
 
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
 use crate::error::Result;
