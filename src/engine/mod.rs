@@ -6,8 +6,23 @@
 pub mod cpu;
 pub mod gpu;
 
+use crate::bail;
 use crate::error::Result;
 use crate::tensor::DType;
+
+/// `len` zeros in this machine's memory; `OutOfMemory` where the allocator has no room, instead of an abort.
+pub fn zeros<T: bytemuck::Zeroable + Clone>(len: usize) -> Result<Vec<T>> {
+    let mut zeros = Vec::new();
+    if zeros.try_reserve_exact(len).is_err() {
+        let mib = len.saturating_mul(size_of::<T>()) >> 20;
+        bail!(
+            OutOfMemory,
+            "no memory for another {mib} MiB; take a smaller scheme, a shorter context or a smaller model"
+        );
+    }
+    zeros.resize(len, T::zeroed());
+    Ok(zeros)
+}
 
 /// The shape of grouped-query attention over a KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +77,8 @@ pub trait Backend {
         out: &mut Self::Buffer,
     ) -> Result<()>;
 
-    /// `out[t, r] = Σ_c weights[r, c] · x[t, c]`. F32 weights: f32 arithmetic throughout. Quantized weights: `x` may be
-    /// rounded to 8 or more bits per block of 32.
+    /// `out[t, r] = Σ_c weights[r, c] · x[t, c]`. F32, F16 and BF16 weights: f32 arithmetic throughout. Quantized weights:
+    /// `x` may be rounded to 8 or more bits per block of 32 (the CPU takes 15).
     fn matmul(&self, weights: &Self::Matrix, x: &Self::Buffer, tokens: usize, out: &mut Self::Buffer) -> Result<()>;
 
     /// Rotates the leading `2·pairs` elements of every query and key head in `qkv` (`[tokens, shape.qkv()]`) in place;
@@ -81,7 +96,8 @@ pub trait Backend {
 
     /// Appends the keys and values of `qkv` to the cache at `position`, and attends causally:
     /// `out[t] = softmax(q·k / sqrt(head_dim))·v`, `[tokens, heads·head_dim]`. `keys`, `values`: made by `buffer` with
-    /// `context·kv_heads·head_dim` elements.
+    /// `context·kv_heads·head_dim` elements; their order is the backend's own, and entries from `position` on may hold
+    /// what an aborted pass has left.
     #[allow(clippy::too_many_arguments)]
     fn attention(
         &self,

@@ -1,10 +1,19 @@
 //! A model on a device: which tensors it wants, in which form, and where they are put.
 
-use crate::checkpoint::Checkpoint;
+use crate::bail;
+use crate::checkpoint::{Checkpoint, Located};
 use crate::engine::Backend;
 use crate::error::{Error, ErrorKind, Result};
+use crate::phi::cache::RopeTables;
 use crate::phi::config::Config;
+use crate::phi::names::Role;
+use crate::quant::{self, Kernels};
+use crate::tensor::DType;
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+/// Tokens that the KV cache has room for unless the caller says otherwise (or the model was made for fewer).
+pub const DEFAULT_CONTEXT: usize = 4096;
 
 /// A span of a weight file that the loader wants, whole rows at a time.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,35 +26,274 @@ pub struct Wanted {
     pub row_bytes: u64,
 }
 
-/// Takes the weights as they stream in, in any order, and makes a model.
-pub struct Loader<B: Backend> {
-    _backend: B,
-}
-
-impl<B: Backend> Loader<B> {
-    pub fn new(_checkpoint: &Checkpoint, _backend: B, _context: Option<usize>) -> Result<Self> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
-
-    /// In file order.
-    pub fn wanted(&self) -> &[Wanted] {
-        &[]
-    }
-
-    /// Whole rows of `wanted()[index]`, beginning with row `row`.
-    pub fn put(&mut self, _index: usize, _row: u64, _bytes: &[u8]) -> Result<()> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
-
-    pub fn finish(self) -> Result<Model<B>> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
-    }
-}
-
 /// Weights on a device, in the form that it likes.
 pub struct Model<B: Backend> {
     pub config: Config,
     pub backend: B,
     /// Tokens that the KV cache has room for.
     pub context: usize,
+    /// `[vocab, hidden]`.
+    pub(super) embedding: B::Matrix,
+    pub(super) layers: Vec<Layer<B>>,
+    /// `[hidden]`.
+    pub(super) output_norm: B::Buffer,
+    /// `[vocab, hidden]`; `None`: the embedding, tied.
+    pub(super) output: Option<B::Matrix>,
+    pub(super) rope: RopeTables<B>,
+}
+
+/// One layer's weights.
+pub(super) struct Layer<B: Backend> {
+    /// `[hidden]`.
+    pub attention_norm: B::Buffer,
+    /// `[(heads + 2·kv_heads)·head_dim, hidden]`.
+    pub qkv: B::Matrix,
+    /// `[hidden, heads·head_dim]`.
+    pub attention_output: B::Matrix,
+    /// `[hidden]`.
+    pub ffn_norm: B::Buffer,
+    /// `[2·ffn, hidden]`.
+    pub gate_up: B::Matrix,
+    /// `[hidden, ffn]`.
+    pub ffn_down: B::Matrix,
+}
+
+/// Where a wanted tensor goes.
+struct Target {
+    /// The fused tensor, and the row of it where this part begins.
+    role: Role,
+    first: u64,
+    rows: u64,
+    /// Rows that have come so far.
+    seen: u64,
+    dtype: DType,
+}
+
+/// A tensor on its way: a matrix is packed by the device as rows come; a vector is one row, widened to f32.
+enum Slot<B: Backend> {
+    Matrix(DType, B::Matrix),
+    Vector(Vec<f32>),
+}
+
+/// Takes the weights as they stream in, in any order, and makes a model.
+pub struct Loader<B: Backend> {
+    backend: B,
+    config: Config,
+    context: usize,
+    wanted: Vec<Wanted>,
+    /// One for each of `wanted`.
+    targets: Vec<Target>,
+    slots: BTreeMap<Role, Slot<B>>,
+}
+
+impl<B: Backend> Loader<B> {
+    /// Checks that every tensor is there in the shape that the configuration implies, and makes room for it.
+    /// `context`: tokens that the KV cache will hold; by default the model's own, at most [`DEFAULT_CONTEXT`].
+    ///
+    /// Fails with `MissingTensor`, `BadShape`, `Unsupported` (a dtype without a kernel), `BadOption`, `OutOfMemory`.
+    pub fn new(checkpoint: &Checkpoint, backend: B, context: Option<usize>) -> Result<Self> {
+        let config = checkpoint.config.clone();
+        let context = context.unwrap_or(config.context.min(DEFAULT_CONTEXT));
+        if context == 0 || context > config.context {
+            bail!(BadOption, "the context length is {context}; this model takes 1 to {} tokens", config.context);
+        }
+        let mut loader =
+            Self { backend, config, context, wanted: Vec::new(), targets: Vec::new(), slots: BTreeMap::new() };
+
+        let mut found: BTreeMap<Role, &Located> = BTreeMap::new();
+        for tensor in &checkpoint.tensors {
+            let name = &tensor.info.name;
+            if let Some(role) = Role::from_hf(name).or_else(|| Role::from_gguf(name)) {
+                found.entry(role).or_insert(tensor);
+            }
+        }
+        let mut entries = Vec::new();
+        for role in loader.roles() {
+            entries.extend(present(&found, role)?);
+        }
+        entries.sort_by_key(|(_, tensor)| (tensor.file, tensor.info.span.start));
+        for (role, tensor) in entries {
+            loader.want(role, tensor).map_err(|error| error.in_tensor(&tensor.info.name))?;
+        }
+        Ok(loader)
+    }
+
+    /// Every tensor of the model, fused ones whole.
+    fn roles(&self) -> Vec<Role> {
+        let mut roles = Role::all(&self.config);
+        // A GGUF keeps LongRoPE's factors as tensors; config.json holds them itself.
+        if self.config.rope.long.as_ref().is_some_and(|long| long.long.is_empty()) {
+            roles.extend([Role::RopeFactorsLong, Role::RopeFactorsShort]);
+        }
+        roles
+    }
+
+    /// Makes room for one tensor.
+    fn want(&mut self, role: Role, tensor: &Located) -> Result<()> {
+        let info = &tensor.info;
+        let shape = role.shape(&self.config);
+        if info.shape != shape {
+            bail!(BadShape, "the shape is {:?}, but the configuration implies {shape:?}", info.shape);
+        }
+        let Some(row_bytes) = info.dtype.row_bytes(info.cols()) else {
+            bail!(
+                BadShape,
+                "{} needs rows of a multiple of {}, not {}",
+                info.dtype.name,
+                info.dtype.group,
+                info.cols()
+            );
+        };
+        if info.rows().checked_mul(row_bytes) != Some(info.bytes()) {
+            bail!(BadHeader, "{} bytes for {} rows of {row_bytes} bytes", info.bytes(), info.rows());
+        }
+        let (fused, first) = role.fused(&self.config);
+        match self.slots.get(&fused) {
+            None if role.is_matrix() => {
+                let (rows, cols) = match fused.shape(&self.config)[..] {
+                    [rows, cols] => (size(rows)?, size(cols)?),
+                    _ => unreachable!("matrices have two dimensions"),
+                };
+                let matrix = self.backend.matrix(info.dtype, rows, cols)?;
+                self.slots.insert(fused, Slot::Matrix(info.dtype, matrix));
+            }
+            None => {
+                self.slots.insert(fused, Slot::Vector(Vec::new()));
+            }
+            Some(Slot::Matrix(dtype, _)) if *dtype != info.dtype => {
+                bail!(Unsupported, "it is {}, but the tensor it belongs with is {}", info.dtype.name, dtype.name)
+            }
+            Some(_) => {}
+        }
+        self.targets.push(Target { role: fused, first, rows: info.rows(), seen: 0, dtype: info.dtype });
+        self.wanted.push(Wanted { tensor: info.name.clone(), file: tensor.file, span: info.span.clone(), row_bytes });
+        Ok(())
+    }
+
+    /// In file order.
+    pub fn wanted(&self) -> &[Wanted] {
+        &self.wanted
+    }
+
+    /// Whole rows of `wanted()[index]`, beginning with row `row`. In any order, each row once.
+    pub fn put(&mut self, index: usize, row: u64, bytes: &[u8]) -> Result<()> {
+        self.take(index, row, bytes).map_err(|error| error.in_tensor(&self.wanted[index].tensor))
+    }
+
+    fn take(&mut self, index: usize, row: u64, bytes: &[u8]) -> Result<()> {
+        let (wanted, target) = (&self.wanted[index], &mut self.targets[index]);
+        let (given, row_bytes) = (bytes.len() as u64, wanted.row_bytes);
+        let rows = given / row_bytes;
+        if !given.is_multiple_of(row_bytes) || row.checked_add(rows).is_none_or(|end| end > target.rows) {
+            bail!(Internal, "{given} bytes at row {row} are not whole rows of {row_bytes} bytes of {}", target.rows);
+        }
+        target.seen += rows;
+        match self.slots.get_mut(&target.role).expect("every target has a slot") {
+            Slot::Matrix(_, matrix) => self.backend.fill(matrix, size(target.first + row)?, bytes),
+            Slot::Vector(values) => {
+                *values = widen(target.dtype, bytes)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The model, once every row has come; `Truncated` names a tensor that is incomplete.
+    pub fn finish(mut self) -> Result<Model<B>> {
+        for (target, wanted) in self.targets.iter().zip(&self.wanted) {
+            if target.seen != target.rows {
+                let message = format!("only {} of {} rows have come", target.seen, target.rows);
+                return Err(Error::new(ErrorKind::Truncated, message).in_tensor(&wanted.tensor));
+            }
+        }
+        if self.slots.contains_key(&Role::RopeFactorsLong) {
+            let (long, short) = (self.vector(Role::RopeFactorsLong), self.vector(Role::RopeFactorsShort));
+            if long.iter().chain(&short).any(|factor| !factor.is_finite() || *factor <= 0.0) {
+                bail!(NotFinite, "one of LongRoPE's factors is not a positive number");
+            }
+            let rope = self.config.rope.long.as_mut().expect("asked for in roles()");
+            (rope.long, rope.short) = (long, short);
+        }
+        let layers = (0..self.config.layers)
+            .map(|n| {
+                Ok(Layer {
+                    attention_norm: self.norm(Role::AttentionNorm(n))?,
+                    qkv: self.matrix(Role::Qkv(n)),
+                    attention_output: self.matrix(Role::AttentionOutput(n)),
+                    ffn_norm: self.norm(Role::FfnNorm(n))?,
+                    gate_up: self.matrix(Role::GateUp(n)),
+                    ffn_down: self.matrix(Role::FfnDown(n)),
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Model {
+            layers,
+            embedding: self.matrix(Role::TokenEmbedding),
+            output_norm: self.norm(Role::OutputNorm)?,
+            output: (!self.config.tied).then(|| self.matrix(Role::Output)),
+            rope: RopeTables::new(&self.backend, &self.config, self.context)?,
+            config: self.config,
+            backend: self.backend,
+            context: self.context,
+        })
+    }
+
+    fn matrix(&mut self, role: Role) -> B::Matrix {
+        match self.slots.remove(&role) {
+            Some(Slot::Matrix(_, matrix)) => matrix,
+            _ => unreachable!("new() has made a matrix for {role:?}"),
+        }
+    }
+
+    fn vector(&mut self, role: Role) -> Vec<f32> {
+        match self.slots.remove(&role) {
+            Some(Slot::Vector(values)) => values,
+            _ => unreachable!("new() has made a vector for {role:?}"),
+        }
+    }
+
+    fn norm(&mut self, role: Role) -> Result<B::Buffer> {
+        let values = self.vector(role);
+        self.backend.upload(&values)
+    }
+}
+
+/// The tensors that make up `role`: itself, or all of its parts.
+fn present<'a>(found: &BTreeMap<Role, &'a Located>, role: Role) -> Result<Vec<(Role, &'a Located)>> {
+    let parts = match role {
+        Role::Qkv(n) => (0..3).map(|part| Role::QkvPart(n, part)).collect(),
+        Role::GateUp(n) => (0..2).map(|part| Role::GateUpPart(n, part)).collect(),
+        _ => Vec::new(),
+    };
+    let mut wanted = vec![role];
+    if !found.contains_key(&role) && parts.iter().any(|part| found.contains_key(part)) {
+        wanted = parts;
+    }
+    let locate = |role: Role| match found.get(&role) {
+        Some(tensor) => Ok((role, *tensor)),
+        None => {
+            let name = role.hf_name().or_else(|| role.gguf_name()).unwrap_or_default();
+            let message = "the checkpoint lacks a tensor that the model needs; is a weight file missing?";
+            Err(Error::new(ErrorKind::MissingTensor, message).in_tensor(name))
+        }
+    };
+    wanted.into_iter().map(locate).collect()
+}
+
+/// A vector's elements as f32.
+fn widen(dtype: DType, bytes: &[u8]) -> Result<Vec<f32>> {
+    let Some(scheme) = quant::by_name(dtype.name) else {
+        bail!(Unsupported, "there is no scheme {}", dtype.name);
+    };
+    let mut values = crate::engine::zeros(bytes.len() / dtype.group_bytes * dtype.group)?;
+    let cols = values.len();
+    scheme.dequantize(Kernels::best(), &[bytes], cols, &mut values);
+    Ok(values)
+}
+
+/// A count that must fit this machine's memory.
+fn size(n: u64) -> Result<usize> {
+    match usize::try_from(n) {
+        Ok(n) => Ok(n),
+        Err(_) => bail!(OutOfMemory, "{n} rows do not fit the memory of this machine"),
+    }
 }

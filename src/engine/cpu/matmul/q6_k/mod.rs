@@ -1,0 +1,10 @@
+//! `q6_k` weights.
+
+pub mod scalar;
+
+use super::{Kernel, scalar::Rows};
+use crate::quant::Kernels;
+
+pub fn kernel(_kernels: Kernels) -> Box<dyn Kernel> {
+    Box::new(Rows(scalar::Weights))
+}
