@@ -5,7 +5,7 @@
 mod quant_common;
 
 use phiquant::ErrorKind;
-use phiquant::quant::{Kernels, SCHEMES, Scheme, by_ggml_type, by_name};
+use phiquant::quant::{Kernels, SCHEMES, Scheme, by_ggml_type, by_name, convert, error_sums};
 use quant_common::generate::{KINDS, generate, hash};
 use quant_common::{dequantize, f32_bytes, hex, quantize, sha256};
 #[cfg(target_arch = "wasm32")]
@@ -220,4 +220,74 @@ fn table_is_sound() {
     }
     assert_eq!(by_name("Q8_0").unwrap().spec().bits(), 8.5);
     assert!(by_name("Q9_9").is_none() && by_ggml_type(999).is_none());
+}
+
+/// Against a plain f64 sum, and against each other: exactly, in every range of magnitudes.
+#[test]
+fn error_sums_are_right() {
+    for kind in KINDS {
+        for len in [0, 1, 31, 32, 33, 4096, 5003] {
+            let original = generate(kind, 8, len);
+            let converted: Vec<f32> = original.iter().map(|w| f32::from_bits(w.to_bits() & 0xffff_0000)).collect();
+            let expected = error_sums(Kernels::Scalar, &original, &converted);
+            for &kernels in Kernels::ALL {
+                assert_eq!(error_sums(kernels, &original, &converted), expected, "{kind}, {}", kernels.name());
+            }
+            let sum = |f: &dyn Fn(f64, f64) -> f64| {
+                original.iter().zip(&converted).map(|(&a, &b)| f(f64::from(a), f64::from(b))).sum::<f64>()
+            };
+            let close = |found: f64, expected: f64| (found - expected).abs() <= expected * 1e-6;
+            assert!(close(expected.squared, sum(&|a, b| (a - b) * (a - b))), "{kind} {len}: {expected:?}");
+            assert!(close(expected.original_squared, sum(&|a, _| a * a)), "{kind} {len}: {expected:?}");
+            let max = original.iter().zip(&converted).fold(0.0, |max: f32, (a, b)| max.max((a - b).abs()));
+            assert_eq!(expected.max, max, "{kind}");
+        }
+    }
+    for &kernels in Kernels::ALL {
+        let errors = error_sums(kernels, &[3e38; 64], &[2e38; 64]);
+        assert!((errors.squared / 64e76 - 1.0).abs() < 1e-6 && errors.max == 3e38 - 2e38, "{errors:?}");
+    }
+}
+
+/// Pieces give what the rows give at once, from every float type to every scheme.
+#[test]
+fn convert_equals_its_steps() {
+    let cols = 768;
+    for from in ["F32", "F16", "BF16"].map(|name| by_name(name).unwrap()) {
+        let rows = generate("heavy", 12, 7 * cols);
+        let source = quantize(from, Kernels::Scalar, &rows, cols).unwrap();
+        let rows = dequantize(from, Kernels::Scalar, &source, cols);
+        for to in SCHEMES {
+            let name = to.spec().dtype.name;
+            let expected = quantize(*to, Kernels::Scalar, &rows, cols).unwrap();
+            let restored = dequantize(*to, Kernels::Scalar, &expected, cols);
+            let errors = error_sums(Kernels::Scalar, &rows, &restored);
+            for &kernels in Kernels::ALL {
+                let mut out = vec![0; expected.len()];
+                let found = convert(kernels, from, *to, cols, &source, &mut out).unwrap();
+                assert!(out == expected, "{name}, {}", kernels.name());
+                assert_eq!(found.max, errors.max, "{name}");
+                assert!((found.squared - errors.squared).abs() <= errors.squared * 1e-9, "{name}");
+                assert!((found.original_squared / errors.original_squared - 1.0).abs() < 1e-9, "{name}");
+
+                let mut bad = source.clone();
+                let bytes = from.spec().dtype.group_bytes;
+                let at = 3 * cols + 700;
+                bad[at * bytes..(at + 1) * bytes].fill(0xff); // a NaN in all three
+                let error = convert(kernels, from, *to, cols, &bad, &mut out).unwrap_err();
+                assert!(
+                    error.message.starts_with(&format!("weight {at} of the rows given (row 3, column 700) is NaN"))
+                );
+            }
+        }
+    }
+    // A type to itself: the same blocks, and no error.
+    for scheme in SCHEMES {
+        let bytes = quantize(*scheme, Kernels::Scalar, &generate("gaussian", 1, 4 * cols), cols).unwrap();
+        for &kernels in Kernels::ALL {
+            let mut out = vec![0; bytes.len()];
+            let errors = convert(kernels, *scheme, *scheme, cols, &bytes, &mut out).unwrap();
+            assert!(out == bytes && errors.squared == 0.0 && errors.max == 0.0 && errors.original_squared > 0.0);
+        }
+    }
 }

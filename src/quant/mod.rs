@@ -3,6 +3,8 @@
 //! A scheme is a folder (`mod.rs`: the layout as data, drawn; `scalar.rs`: the definition of the bytes; `simd128.rs`: the
 //! same functions, faster, bit for bit equal) and one line in [`SCHEMES`].
 
+mod convert;
+mod errors;
 mod fault;
 pub mod float;
 pub mod q4_0;
@@ -13,6 +15,8 @@ mod simd128;
 
 use crate::error::Result;
 use crate::tensor::DType;
+pub use convert::convert;
+pub use errors::{Errors, error_sums};
 use fault::Fault;
 
 /// Which implementation computes. A value is the proof that it may run: SIMD128 exists only where it was compiled in.
