@@ -39,3 +39,12 @@ pub fn f16_to_f32(bits: u16) -> f32 {
 pub fn f32_to_f16(x: f32) -> u16 {
     half::f16::from_f32_const(x).to_bits()
 }
+
+/// A well-mixed number for each counter: SplitMix64's next output (Steele, Lea, Flood 2014). Of consecutive counters it
+/// makes a random generator whose n-th number can be asked for alone.
+pub const fn mix(counter: u64) -> u64 {
+    let z = counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

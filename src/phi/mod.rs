@@ -7,3 +7,4 @@ pub mod forward;
 pub mod model;
 pub mod names;
 pub mod sample;
+pub mod synthetic;

@@ -187,6 +187,9 @@ impl<B: Backend> Loader<B> {
         if !given.is_multiple_of(row_bytes) || row.checked_add(rows).is_none_or(|end| end > target.rows) {
             bail!(Internal, "{given} bytes at row {row} are not whole rows of {row_bytes} bytes of {}", target.rows);
         }
+        if rows == 0 {
+            return Ok(());
+        }
         target.seen += rows;
         match self.slots.get_mut(&target.role).expect("every target has a slot") {
             Slot::Matrix(_, matrix) => self.backend.fill(matrix, size(target.first + row)?, bytes),

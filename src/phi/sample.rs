@@ -2,6 +2,7 @@
 
 use crate::bail;
 use crate::error::Result;
+use crate::num::mix;
 
 /// How to choose the next token. The defaults are greedy.
 ///
@@ -113,17 +114,9 @@ impl Sampling {
     }
 }
 
-/// A number in [0, 1) for each seed and counter: SplitMix64's output function (Steele, Lea, Flood 2014) on a seed that
-/// has gone through it once itself.
-pub fn uniform(seed: u64, counter: u64) -> f64 {
+/// A number in [0, 1) for each seed and counter.
+fn uniform(seed: u64, counter: u64) -> f64 {
     (mix(mix(seed).wrapping_add(counter)) >> 11) as f64 / (1u64 << 53) as f64
-}
-
-fn mix(counter: u64) -> u64 {
-    let z = counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
