@@ -55,12 +55,22 @@ impl Fault {
     }
 }
 
-/// The first weight of a group that is NaN or infinite, as a fault.
-pub(super) fn check_finite(group: &[f32]) -> Result<(), Fault> {
-    match group.iter().position(|x| !x.is_finite()) {
-        Some(index) => Err(Fault::NotFinite(index)),
-        None => Ok(()),
+/// The largest |w| of a group, or the first weight that is NaN or infinite as a fault.
+pub(super) fn magnitude(group: &[f32]) -> Result<f32, Fault> {
+    // As bits, magnitudes have the order of integers, with infinity and NaN above all: a fold that vectorizes.
+    let largest = f32::from_bits(group.iter().fold(0, |bits, w| bits.max(w.abs().to_bits())));
+    if largest.is_finite() {
+        return Ok(largest);
     }
+    let index = group.iter().position(|w| !w.is_finite());
+    Err(Fault::NotFinite(index.expect("some weight is not finite")))
+}
+
+/// The weight of largest magnitude with its sign, the first of them; +0 where all are ±0.
+pub(super) fn extreme(group: &[f32]) -> Result<f32, Fault> {
+    let magnitude = magnitude(group)?;
+    let first = group.iter().copied().find(|w| w.abs() == magnitude);
+    Ok(first.filter(|&w| w != 0.0).unwrap_or(0.0))
 }
 
 /// f32 to the f16 that a group stores as its scale: the bits, or the fault of an overflow.

@@ -2,7 +2,7 @@
 
 use super::{Block, GROUP};
 use crate::num::f16_to_f32;
-use crate::quant::fault::{Fault, check_finite, scale_to_f16};
+use crate::quant::fault::{Fault, extreme, scale_to_f16};
 
 const HALF: usize = GROUP / 2;
 
@@ -14,8 +14,7 @@ pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(
 }
 
 fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
-    check_finite(weights)?;
-    let scale = extreme(weights) / -8.0;
+    let scale = extreme(weights)? / -8.0; // −0 where all weights are ±0, as in ggml
     let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
     let stored = scale_to_f16(scale)?;
     let mut levels = [0u8; HALF];
@@ -27,17 +26,6 @@ fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
         }
     }
     Ok(Block { scale: stored.to_le_bytes(), levels })
-}
-
-/// The weight of largest magnitude, the first of them; 0 where all are ±0 (so that the scale is −0, as in ggml).
-fn extreme(weights: &[f32]) -> f32 {
-    let mut extreme = 0.0f32;
-    for &w in weights {
-        if w.abs() > extreme.abs() {
-            extreme = w;
-        }
-    }
-    extreme
 }
 
 pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {

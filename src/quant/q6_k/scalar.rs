@@ -2,7 +2,7 @@
 
 use super::{Block, GROUP, SUB};
 use crate::num::{f16_to_f32, round_half_even};
-use crate::quant::fault::{Fault, check_finite, scale_to_f16};
+use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use bytemuck::Zeroable;
 
 /// Scales (and whole blocks) below this count as zero.
@@ -16,20 +16,14 @@ pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(
 }
 
 pub(super) fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
-    check_finite(weights)?;
     let mut levels = [0u8; GROUP];
     let mut scales = [0f32; GROUP / SUB];
-    let mut extreme = 0.0f32;
     let subs = weights.as_chunks::<SUB>().0;
-    for ((sub, levels), scale) in subs.iter().zip(levels.as_chunks_mut().0).zip(&mut scales) {
-        *scale = search(sub, levels);
-        if !scale.is_finite() {
-            return Err(Fault::Overflow(0));
-        }
-        if scale.abs() > extreme.abs() {
-            extreme = *scale;
-        }
+    for (i, (sub, levels)) in subs.iter().zip(levels.as_chunks_mut().0).enumerate() {
+        scales[i] = search(sub, levels).map_err(|fault| fault.after(i * SUB))?;
     }
+    // A scale that is not finite comes of weights whose cubes are not.
+    let extreme = extreme(&scales).map_err(|_| Fault::Overflow(0))?;
     if extreme.abs() < TINY {
         return Ok(Block::zeroed());
     }
@@ -56,16 +50,11 @@ pub(super) fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
 }
 
 /// Tries 19 scales for a sub-block: the best one, and its levels (32 added).
-fn search(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> f32 {
-    let mut extreme = 0.0f32;
-    for &w in weights {
-        if w.abs() > extreme.abs() {
-            extreme = w;
-        }
-    }
+fn search(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> Result<f32, Fault> {
+    let extreme = extreme(weights)?;
     if extreme.abs() < TINY {
         *levels = [0; SUB];
-        return 0.0;
+        return Ok(0.0);
     }
 
     // Σ w²·w·l and Σ w²·l²: their quotient is the best scale for the levels l, their squares' quotient its worth.
@@ -94,7 +83,7 @@ fn search(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> f32 {
     for (level, w) in levels.iter_mut().zip(weights) {
         *level = (clamp_level(round_half_even(best_inverse * w)) + 32.0) as u8;
     }
-    scale
+    Ok(scale)
 }
 
 fn clamp_level(level: f32) -> f32 {

@@ -4,7 +4,7 @@
 use super::scalar::{self, TINY};
 use super::{Block, GROUP, SUB};
 use crate::num::round_half_even;
-use crate::quant::fault::{Fault, scale_to_f16};
+use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use crate::quant::simd128::*;
 use core::arch::wasm32::*;
 
@@ -32,15 +32,7 @@ fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> bool {
     for (found, scales) in quads.iter().zip(scales.as_chunks_mut().0) {
         store(scales, found.scale);
     }
-    let mut extreme = 0f32;
-    for scale in scales {
-        if !scale.is_finite() {
-            return false;
-        }
-        if scale.abs() > extreme.abs() {
-            extreme = scale;
-        }
-    }
+    let Ok(extreme) = extreme(&scales) else { return false };
     *block = bytemuck::Zeroable::zeroed();
     if extreme.abs() < TINY {
         return true;
@@ -158,14 +150,14 @@ fn sums<const N: usize, const BELOW: bool, const ABOVE: bool>(
     let mut sums = [(f32x4_splat(0.0), f32x4_splat(0.0)); N];
     for [w, square, cube] in x {
         for ((wl, ll), inverse) in sums.iter_mut().zip(inverses) {
-            let mut level = f32x4_add(f32x4_mul(inverse, *w), f32x4_splat(MAGIC));
+            // −0 where the reference has 0: it adds ±0 to sums that are never −0, which changes nothing.
+            let mut level = f32x4_nearest(f32x4_mul(inverse, *w));
             if BELOW {
-                level = f32x4_pmax(level, f32x4_splat(MAGIC - 32.0));
+                level = f32x4_pmax(level, f32x4_splat(-32.0));
             }
             if ABOVE {
-                level = f32x4_pmin(level, f32x4_splat(MAGIC + 31.0));
+                level = f32x4_pmin(level, f32x4_splat(31.0));
             }
-            let level = f32x4_sub(level, f32x4_splat(MAGIC));
             *wl = f32x4_add(*wl, f32x4_mul(*cube, level));
             *ll = f32x4_add(*ll, f32x4_mul(f32x4_mul(*square, level), level));
         }

@@ -2,7 +2,7 @@
 
 use super::{Block, GROUP};
 use crate::num::{f16_to_f32, round_half_away};
-use crate::quant::fault::{Fault, check_finite, scale_to_f16};
+use crate::quant::fault::{Fault, magnitude, scale_to_f16};
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
     for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
@@ -12,9 +12,7 @@ pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(
 }
 
 fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
-    check_finite(weights)?;
-    let largest = weights.iter().fold(0.0f32, |a, w| a.max(w.abs()));
-    let scale = largest / 127.0;
+    let scale = magnitude(weights)? / 127.0;
     let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
     let stored = scale_to_f16(scale)?;
     let mut levels = [0i8; GROUP];
