@@ -1,9 +1,9 @@
 /** The conversation, with one model or with two side by side. */
 
+import { perSecond } from "../embed/format.js";
 import { describeModel, entries, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
 import { $, announce, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { perSecond } from "./format.js";
 import { sampling, startSampling } from "./sampling.js";
 import { watch } from "./state.js";
 
@@ -123,7 +123,11 @@ async function ask(text) {
     for (const [at, entry] of models.entries()) await answer(entry, turn, views[at], signal);
     announce([...turn.answers.values()].map((each) => each.text).join(". "));
   } catch (error) {
-    if (!signal.aborted && !isAbort(error)) showError($("chat-error"), error, "No answer", () => again(turn));
+    if (error?.code === "context-full") {
+      showError($("chat-error"), error, "No room for an answer", () => askAnew(text), "Ask in a new chat");
+    } else if (!signal.aborted && !isAbort(error)) {
+      showError($("chat-error"), error, "No answer", () => again(turn));
+    }
     if ([...turn.answers.values()].every((each) => each.text === "")) takeBack(turn, signal.aborted ? "" : text);
     else if (signal.aborted) announce("Stopped.");
   } finally {
@@ -150,6 +154,11 @@ function again(turn) {
   clearError($("chat-error"));
   if ($("prompt").value === turn.user) ask(turn.user);
   else $("prompt").focus();
+}
+
+function askAnew(text) {
+  newChat();
+  ask(text);
 }
 
 function newChat() {

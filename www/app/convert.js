@@ -1,8 +1,8 @@
 /** The conversion: start, progress, cancel, and the picture that fills while it runs. */
 
+import { bytes, duration, share, shortBackend, three } from "../embed/format.js";
 import { $, announce, eachFrame, figures, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { bytes, duration, share, shortBackend, three } from "./format.js";
 import { Heatmap } from "./heatmap.js";
 import { addResult, sizeOf } from "./results.js";
 import { weightBytes, weightCount } from "./source.js";
@@ -69,6 +69,7 @@ async function convert() {
   show($("notices"), false);
   update({ converting: true, result: null });
   heatmap.layout(checkpoint.tensors);
+  $("cancel").disabled = false;
   $("cancel").focus();
   /** @type {import("../engine/index.js").Progress | null} */
   let latest = null;
@@ -127,7 +128,12 @@ function drawPicture() {
 export function startConvert() {
   heatmap = new Heatmap($("heatmap"));
   $("quantize").addEventListener("click", convert);
-  $("cancel").addEventListener("click", () => running?.abort());
+  $("cancel").addEventListener("click", () => {
+    running?.abort();
+    // What was half written is removed first.
+    $("phase").textContent = "Stopping";
+    $("cancel").disabled = true;
+  });
   addEventListener("beforeunload", (event) => {
     if (running) event.preventDefault();
   });

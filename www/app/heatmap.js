@@ -6,8 +6,8 @@
  * lightness (so that any kind of colour vision can read it), between the least and the greatest error in view.
  */
 
+import { backendName, share, small } from "../embed/format.js";
 import { h } from "./dom.js";
-import { backendName, share, small } from "./format.js";
 
 const STEPS = 8;
 /** The order in which the weights work; kinds not listed come after, as they come. */

@@ -1,8 +1,8 @@
 /** What came out: sizes, checksum, save, and the results so far, one press apart. */
 
+import { backendName, bits, bytes, bytesParts, duration, integer, shortBackend, three } from "../embed/format.js";
 import { $, announce, figures, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { backendName, bits, bytes, bytesParts, duration, integer, shortBackend, three } from "./format.js";
 import { weightBytes, weightCount } from "./source.js";
 import { state, update, watch } from "./state.js";
 

@@ -1,8 +1,8 @@
 /** What `<phi-quant>` becomes when it is used: sizes, progress, save, chat. Loaded on the first press. */
 
-import { h } from "../app/dom.js";
-import { backendName, bytes, duration, perSecond } from "../app/format.js";
 import { loadModel, openCheckpoint } from "../engine/index.js";
+import { backendName, bytes, duration, perSecond } from "./format.js";
+import { h } from "./h.js";
 
 /** Above this, the size is shown and a second press begins the download. */
 const ASK_ABOVE = 64e6;
