@@ -64,7 +64,7 @@ function drawTurn(user, models) {
     const element = h(
       "article",
       { class: "answer waiting", "aria-label": `Answer of ${entry.label}` },
-      h("h4", null, entry.label),
+      h("h3", null, entry.label),
       body,
       stats,
     );

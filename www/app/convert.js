@@ -103,8 +103,10 @@ async function convert() {
     $("save").focus();
   } catch (error) {
     update({ converting: false });
-    if (signal.aborted || isAbort(error)) announce("Cancelled. Nothing was saved.");
-    else showError($("output-error"), error, `Could not convert to ${options.scheme}`, convert);
+    if (signal.aborted || isAbort(error)) {
+      show($("notices"), false);
+      announce("Cancelled. Nothing was saved.");
+    } else showError($("output-error"), error, `Could not convert to ${options.scheme}`, convert);
     $("quantize").focus();
   } finally {
     running = null;

@@ -44,7 +44,7 @@ export function showError(place, error, title, retry, label = "Try again") {
     h(
       "div",
       { class: "error", "data-code": code },
-      h("h4", null, title),
+      h("h3", null, title),
       h("p", null, sentence),
       CURES[code] && !sentence.includes(CURES[code]) && h("p", null, CURES[code]),
       h("p", { class: "code" }, code, error?.status ? ` ${error.status}` : "", where && ` · ${where}`),
