@@ -30,6 +30,14 @@ pub struct Located {
     pub info: TensorInfo,
 }
 
+impl Located {
+    /// A tensor by the name that Hugging Face or GGUF gives it.
+    pub fn new(file: usize, info: TensorInfo) -> Self {
+        let role = Role::from_hf(&info.name).or_else(|| Role::from_gguf(&info.name));
+        Self { file, role, info }
+    }
+}
+
 /// Rows of a tensor that the model wants: all of it, or one of the tensors that make it up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Piece<'a> {

@@ -50,7 +50,7 @@ fn split(checkpoint: &mut Checkpoint, whole: Role, parts: &[Role]) {
         (info.name, info.shape) = (part.hf_name().unwrap(), part.shape(&checkpoint.config));
         info.span = start..start + info.rows() * info.dtype.row_bytes(info.cols()).unwrap();
         start = info.span.end;
-        checkpoint.tensors.push(Located { file: 0, info });
+        checkpoint.tensors.push(Located::new(0, info));
     }
     assert_eq!(start, whole.info.span.end);
 }

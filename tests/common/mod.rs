@@ -2,7 +2,7 @@
 //! compiled in, so that the bodies run in a browser too.
 #![allow(dead_code)] // every test file takes what it needs
 
-use phiquant::checkpoint::{Checkpoint, Located};
+use phiquant::checkpoint::{Checkpoint, Kind, Located};
 use phiquant::engine::Backend;
 use phiquant::formats::{Header, HeaderReader, safetensors};
 use phiquant::phi::config::Config;
@@ -91,11 +91,13 @@ impl Fixture {
 /// A checkpoint of one file.
 pub fn checkpoint(config: Config, header: Header) -> Checkpoint {
     Checkpoint {
+        name: "fixture".to_owned(),
+        kind: Kind::Safetensors,
         config,
         texts: Default::default(),
         blobs: Default::default(),
         files: vec!["model.safetensors".to_owned()],
-        tensors: header.tensors.iter().map(|info| Located { file: 0, info: info.clone() }).collect(),
+        tensors: header.tensors.iter().map(|info| Located::new(0, info.clone())).collect(),
         headers: vec![header],
         notices: Vec::new(),
     }
