@@ -9,6 +9,8 @@ use phiquant::phi::config::Config;
 use phiquant::phi::decode::Session;
 use phiquant::phi::model::{Loader, Model};
 use phiquant::phi::sample::Sampling;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 /// A checkpoint and what transformers computes with it (tools/phi_fixtures.py).
 pub struct Fixture {
@@ -85,6 +87,14 @@ impl Fixture {
 
     pub fn session<B: Backend>(&self, backend: B) -> Session<B> {
         Session::new(self.model(backend)).unwrap()
+    }
+}
+
+/// Runs a future that never waits, as those of the CPU.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the CPU never waits"),
     }
 }
 
