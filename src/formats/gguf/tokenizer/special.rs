@@ -144,36 +144,44 @@ fn read_post_processor(tokenizer: &Json, mut config: Option<&mut Map<String, Jso
     }
 }
 
-/// A template of one text: a token before it, a token after it.
+/// The id of a template's step, if it is a special token, or a text of that kind (`Sequence`).
+fn step(step: Option<&Json>, kind: &str) -> Option<String> {
+    step?.get(kind)?.get("id")?.as_str().map(str::to_owned)
+}
+
+/// Whether tokenizer_config.json's token is this text.
+fn is(config: Option<&Map<String, Json>>, field: &str, text: &str) -> bool {
+    config.and_then(|config| present(config, field)).is_some_and(|token| token == text)
+}
+
+/// Templates of one text and of two: tokens before, between and after.
 fn read_template(processor: &Json, mut config: Option<&mut Map<String, Json>>, found: &mut Found) {
     let none = Vec::new();
     let single = processor["single"].as_array().unwrap_or(&none);
-    if single.len() < 2 {
-        return;
+    let (mut first, mut last) = (None, None);
+    if single.len() > 1 {
+        first = step(single.first(), "SpecialToken");
+        last = step(single.last(), "SpecialToken");
     }
-    let special = |step: Option<&Json>| step?.pointer("/SpecialToken/id")?.as_str().map(str::to_owned);
-    if let Some(first) = special(single.first()) {
+    if let Some(first) = &first {
         let adds = match config.as_deref_mut() {
             None => true,
             Some(config) => {
-                let is = |config: &Map<String, Json>, field: &str| {
-                    present(config, field).is_some_and(|token| token == first)
-                };
-                if !is(config, "bos_token") && !is(config, "cls_token") {
+                if !is(Some(config), "bos_token", first) && !is(Some(config), "cls_token", first) {
                     for field in ["bos_token", "cls_token"] {
                         if present(config, field).is_none() {
                             config.insert(field.into(), json!(first));
                         }
                     }
                 }
-                is(config, "bos_token") || is(config, "cls_token")
+                is(Some(config), "bos_token", first) || is(Some(config), "cls_token", first)
             }
         };
         found.set_adds("bos", adds, true);
     }
-    if let Some(last) = special(single.last()) {
-        if let Some(config) = config
-            && present(config, "eos_token").is_none_or(|token| token != last)
+    if let Some(last) = &last {
+        if let Some(config) = config.as_deref_mut()
+            && !is(Some(config), "eos_token", last)
         {
             // What was called the end before is then the end of a turn.
             if let Some(old) = config.get("eos_token").cloned() {
@@ -183,6 +191,32 @@ fn read_template(processor: &Json, mut config: Option<&mut Map<String, Json>>, f
             config.insert("eos_token".into(), json!(last));
         }
         found.set_adds("eos", true, true);
+    }
+
+    let mut pair = processor["pair"].as_array().unwrap_or(&none).as_slice();
+    if first.is_some() && step(pair.first(), "SpecialToken") == first {
+        pair = &pair[1..];
+    }
+    if last.is_some() && step(pair.last(), "SpecialToken") == last {
+        pair = &pair[..pair.len() - 1];
+    }
+    let ends = (step(pair.first(), "Sequence"), step(pair.last(), "Sequence"));
+    if ends != (Some("A".into()), Some("B".into())) || pair.len() < 3 {
+        return;
+    }
+    let between = &pair[1..pair.len() - 1];
+    let separates = |at: usize| {
+        let token = step(between.get(at), "SpecialToken");
+        token.is_some_and(|token| ["sep_token", "eos_token"].iter().any(|field| is(config.as_deref(), field, &token)))
+    };
+    let adds = (separates(0) && last.is_none()) || (between.len() == 2 && separates(1));
+    found.set_adds("sep", adds, true);
+    if let Some(config) = config
+        && adds
+        && present(config, "sep_token").is_none()
+        && let Some(eos) = config.get("eos_token").cloned()
+    {
+        config.insert("sep_token".into(), eos);
     }
 }
 
