@@ -1,11 +1,15 @@
 /** The conversation, with one model or with two side by side. */
 
-import { perSecond } from "../embed/format.js";
+import { bytes, perSecond } from "../embed/format.js";
 import { describeModel, entries, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
 import { $, announce, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
 import { sampling, startSampling } from "./sampling.js";
+import { weightBytes } from "./source.js";
 import { watch } from "./state.js";
+
+/** More weights than most tabs can hold. */
+const HEAVY = 2e9;
 
 /** @typedef {{ text: string, view: any }} Answer */
 /** @type {{ user: string, answers: Map<string, Answer> }[]} */
@@ -178,13 +182,21 @@ function fit() {
   box.style.blockSize = `${Math.min(box.scrollHeight + 2, 200)}px`;
 }
 
+/** What to expect of a model that is not loaded yet. */
+function heavy(entry) {
+  const size = entry.source.tensors ? weightBytes(entry.source) : 0;
+  return size > HEAVY
+    ? `As it is, this checkpoint takes ${bytes(size)} of memory. Quantize it first, and chat with the result.`
+    : "The model loads when you send the first message.";
+}
+
 function drawEmpty() {
   if (turns.length > 0) return;
   const entry = entryOf(chosen);
   const words = entry?.demo
     ? "The demo is tiny and knows little: facts told a moment ago, sums of two-digit numbers, letters in order, what INT4 or GGUF mean. Ask it such things, quantize it, and ask again."
     : entry
-      ? "The model loads when you send the first message."
+      ? heavy(entry)
       : "";
   $("log").replaceChildren(h("p", { class: "empty quiet" }, words));
 }

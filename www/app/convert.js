@@ -16,6 +16,8 @@ const PHASES = {
   load: "Loading",
 };
 
+const TITLE = document.title;
+
 /** @type {Heatmap} */
 let heatmap;
 /** @type {AbortController | null} */
@@ -27,6 +29,7 @@ function drawProgress(progress, checkpoint) {
   $("bar").value = fraction;
   $("phase").textContent = PHASES[progress.phase] ?? progress.phase;
   $("percent").textContent = `${Math.floor(100 * fraction)} %`;
+  document.title = `${$("percent").textContent} ${TITLE}`;
   $("tensor").textContent = progress.tensor ?? "\u00a0";
   const perByte = weightCount(checkpoint) / weightBytes(checkpoint);
   const workers = progress.workers > 1 ? ` × ${progress.workers}` : "";
@@ -110,7 +113,7 @@ async function convert() {
     $("quantize").focus();
   } finally {
     running = null;
-    draw();
+    document.title = TITLE;
   }
 }
 
