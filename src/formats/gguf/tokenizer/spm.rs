@@ -5,7 +5,7 @@ use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::{Metadata, Value, find};
 use serde_json::{Map, Value as Json, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// SentencePiece's mark for a space.
 const SPACE: &str = "\u{2581}";
@@ -122,8 +122,17 @@ pub(super) fn metadata_from_json(sources: &Sources, tokenizer: &Json, config: Op
         }
     }
     tokens.sort_by_key(|(_, id)| *id);
+    let added: HashSet<&str> = tokenizer["added_tokens"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|token| token["content"].as_str())
+        .collect();
     let mut singles = ranks.len();
     for (token, id) in tokens {
+        if added.contains(token.as_str()) && Some(token.as_str()) != unknown {
+            continue;
+        }
         let (score, kind) = if is_byte(token) {
             (0.0, kind::BYTE)
         } else if Some(token.as_str()) == unknown {
