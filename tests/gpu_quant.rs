@@ -1,59 +1,55 @@
 //! The quantizers in WGSL against the scalar definitions: equal bytes on every input, from every source type. Runs natively
 //! and, by `tests/wasm_gpu.rs`, in a browser.
 
-#[cfg(not(target_arch = "wasm32"))]
-mod gpu_common;
+#![cfg(not(target_arch = "wasm32"))]
 
-#[cfg(not(target_arch = "wasm32"))]
+mod gpu_common;
 mod gpu_quant_cases;
 
-#[cfg(not(target_arch = "wasm32"))]
-mod native {
-    use super::gpu_common::run;
-    use super::gpu_quant_cases as cases;
+use gpu_common::run;
+use gpu_quant_cases as cases;
 
-    #[test]
-    fn bytes_equal_the_scalar_definitions() {
-        run(cases::bytes_equal_the_scalar_definitions());
-    }
+#[test]
+fn bytes_equal_the_scalar_definitions() {
+    run(cases::bytes_equal_the_scalar_definitions());
+}
 
-    #[test]
-    fn random_bit_patterns_too() {
-        run(cases::random_bit_patterns_too());
-    }
+#[test]
+fn random_bit_patterns_too() {
+    run(cases::random_bit_patterns_too());
+}
 
-    #[test]
-    fn any_number_of_weights() {
-        run(cases::any_number_of_weights());
-    }
+#[test]
+fn any_number_of_weights() {
+    run(cases::any_number_of_weights());
+}
 
-    #[test]
-    fn several_pieces_in_flight() {
-        run(cases::several_pieces_in_flight());
-    }
+#[test]
+fn several_pieces_in_flight() {
+    run(cases::several_pieces_in_flight());
+}
 
-    #[test]
-    fn errors_are_measured() {
-        run(cases::errors_are_measured());
-    }
+#[test]
+fn errors_are_measured() {
+    run(cases::errors_are_measured());
+}
 
-    #[test]
-    fn faults_are_the_cpus() {
-        run(cases::faults_are_the_cpus());
-    }
+#[test]
+fn faults_are_the_cpus() {
+    run(cases::faults_are_the_cpus());
+}
 
-    #[test]
-    fn a_lost_device_is_an_error() {
-        run(cases::a_lost_device_is_an_error());
-    }
+#[test]
+fn a_lost_device_is_an_error() {
+    run(cases::a_lost_device_is_an_error());
+}
 
-    #[test]
-    fn the_self_check_passes() {
-        run(cases::the_self_check_passes());
-    }
+#[test]
+fn the_self_check_passes() {
+    run(cases::the_self_check_passes());
+}
 
-    #[test]
-    fn software_adapters_only_when_asked_for() {
-        run(cases::software_adapters_only_when_asked_for());
-    }
+#[test]
+fn software_adapters_only_when_asked_for() {
+    run(cases::software_adapters_only_when_asked_for());
 }

@@ -2,9 +2,12 @@
 //! --use-webgpu-adapter=swiftshader`), in a dedicated worker as on the page.
 #![cfg(target_arch = "wasm32")]
 
+mod common;
 mod gpu_common;
+mod gpu_model_cases;
 mod gpu_quant_cases;
 
+use gpu_model_cases as model;
 use gpu_quant_cases as quant;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -29,4 +32,14 @@ browser_tests![
     quant::a_lost_device_is_an_error,
     quant::the_self_check_passes,
     quant::software_adapters_only_when_asked_for,
+    model::embedding_is_exact,
+    model::matmul_equals_the_dequantized_product,
+    model::odd_widths_work,
+    model::elementwise_operations_equal_the_cpus,
+    model::attention_equals_the_cpus,
+    model::logits_and_tokens_equal_transformers,
+    model::matrices_in_many_parts_give_the_same_bits,
+    model::quantized_tokens_equal_the_cpus,
+    model::recordings_of_any_length_are_sent,
+    model::losing_the_device_is_an_error_of_the_next_token,
 ];

@@ -26,7 +26,6 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     pub info: Info,
     /// Bytes that one storage binding may span.
-    #[allow(dead_code)] // for the matrices to come
     pub(super) max_binding: u64,
     faults: Arc<Mutex<Faults>>,
 }
@@ -124,6 +123,13 @@ impl Gpu {
             }
         });
         Mapping { gpu: self, buffer: buffer.clone(), bytes, after, state }
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // A browser frees device memory when its garbage collector gets to it, which may be gigabytes too late.
+        self.device.destroy();
     }
 }
 

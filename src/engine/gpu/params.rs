@@ -26,4 +26,37 @@ macro_rules! params {
 params! {
     /// `quant/*.wgsl`
     Quantize { count: u32 }
+
+    /// `ops/embed.wgsl`
+    Embed { chunks: u32, scale_stride: u32, rows: u32, first_row: u32 }
+
+    /// `ops/matvec.wgsl`, `ops/matmul.wgsl`
+    Matmul { chunks: u32, scale_stride: u32, rows: u32, first_row: u32, width: u32, tokens: u32 }
+
+    /// `ops/rms_norm.wgsl`
+    RmsNorm { width: u32, eps: f32 }
+
+    /// `ops/rope.wgsl`
+    Rope { heads: u32, head_dim: u32, pairs: u32, width: u32, position: u32 }
+
+    /// `ops/store.wgsl`, `ops/attention.wgsl`
+    Attention {
+        heads: u32,
+        kv_heads: u32,
+        quarters: u32,
+        context: u32,
+        position: u32,
+        tokens: u32,
+        window: u32,
+        scale: f32,
+    }
+
+    /// `ops/swiglu.wgsl`
+    Swiglu { width: u32 }
+
+    /// `ops/add.wgsl`
+    Add { count: u32 }
+
+    /// `ops/copy_row.wgsl`
+    CopyRow { row: u32, width: u32 }
 }

@@ -36,8 +36,30 @@ const fn quantizer(name: &'static str) -> Family {
     Family { name, variants: SOURCES, storage: &[Read, Write, Write], params: params::Quantize::FIELDS }
 }
 
+/// Types of weights that the matrix shaders read: one file each under shaders/unpack/.
+pub const SCHEMES: &[&str] = &["f32", "f16", "bf16", "q8_0", "q4_0", "q6_k"];
+
+const fn plain(name: &'static str, storage: &'static [Access], params: &'static [(&'static str, usize)]) -> Family {
+    Family { name, variants: &[""], storage, params }
+}
+
+/// Quants and scales come first.
+const fn matrix(name: &'static str, params: &'static [(&'static str, usize)]) -> Family {
+    Family { name, variants: SCHEMES, storage: &[Read, Read, Read, Write], params }
+}
+
 /// Every shader of the project.
 pub static FAMILIES: &[Family] = &[
+    matrix("ops/embed", params::Embed::FIELDS),
+    matrix("ops/matvec", params::Matmul::FIELDS),
+    matrix("ops/matmul", params::Matmul::FIELDS),
+    plain("ops/rms_norm", &[Read, Read, Write], params::RmsNorm::FIELDS),
+    plain("ops/rope", &[Write, Read], params::Rope::FIELDS),
+    plain("ops/store", &[Read, Write, Write], params::Attention::FIELDS),
+    plain("ops/attention", &[Read, Read, Read, Write], params::Attention::FIELDS),
+    plain("ops/swiglu", &[Read, Write], params::Swiglu::FIELDS),
+    plain("ops/add", &[Write, Read], params::Add::FIELDS),
+    plain("ops/copy_row", &[Read, Write], params::CopyRow::FIELDS),
     quantizer("quant/f32"),
     quantizer("quant/f16"),
     quantizer("quant/bf16"),
@@ -53,6 +75,16 @@ macro_rules! files {
 
 /// The files' text, compiled in.
 static FILES: &[(&str, &str)] = files![
+    "ops/add.wgsl",
+    "ops/attention.wgsl",
+    "ops/copy_row.wgsl",
+    "ops/embed.wgsl",
+    "ops/matmul.wgsl",
+    "ops/matvec.wgsl",
+    "ops/rms_norm.wgsl",
+    "ops/rope.wgsl",
+    "ops/store.wgsl",
+    "ops/swiglu.wgsl",
     "quant/bf16.wgsl",
     "quant/f16.wgsl",
     "quant/f32.wgsl",
@@ -61,9 +93,17 @@ static FILES: &[(&str, &str)] = files![
     "quant/source/bf16.wgsl",
     "quant/source/f16.wgsl",
     "quant/source/f32.wgsl",
+    "shared/cache.wgsl",
     "shared/float.wgsl",
     "shared/halves.wgsl",
+    "shared/matrix.wgsl",
     "shared/quant.wgsl",
+    "unpack/bf16.wgsl",
+    "unpack/f16.wgsl",
+    "unpack/f32.wgsl",
+    "unpack/q4_0.wgsl",
+    "unpack/q6_k.wgsl",
+    "unpack/q8_0.wgsl",
 ];
 
 /// The whole text of a shader: imports resolved, each file once. Errors name the file; they cannot occur in a shader of
@@ -106,7 +146,6 @@ fn import(path: &str, variant: &str, done: &mut Vec<String>, text: &mut String) 
 /// A compiled shader and the layout of its one bind group.
 pub(super) struct Pipeline {
     /// Unique among the pipelines of a device.
-    #[allow(dead_code)] // for the bind group cache to come
     pub id: u64,
     pub pipeline: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,

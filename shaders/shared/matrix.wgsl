@@ -1,0 +1,27 @@
+// A part of a matrix (whole rows, one pair of buffers), and what the shaders that read it share.
+//
+// `unpack(row, chunk)` of shaders/unpack/ gives eight consecutive weights of a row; src/engine/gpu/weights.rs splits a
+// file's blocks into the planes that it reads.
+
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+@group(0) @binding(1) var<storage, read> quants: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
+
+// f16 to f32, exact: no builtin, whose denormals a device may flush.
+fn half_value(half: u32) -> f32 {
+    let magnitude = half & 0x7fffu;
+    let normal = bitcast<f32>((magnitude << 13u) + 0x38000000u);
+    let denormal = f32(magnitude) * 0x1p-24;
+    let value = select(normal, denormal, magnitude < 0x400u);
+    return select(value, -value, (half & 0x8000u) != 0u);
+}
+
+// The f16 scale of a row's group; rows begin at whole words.
+fn scale(row: u32, group: u32) -> f32 {
+    let index = row * params.scale_stride + group;
+    return half_value((scales[index >> 1u] >> (16u * (index & 1u))) & 0xffffu);
+}

@@ -1,0 +1,253 @@
+//! The backend that runs a model: records dispatches, no arithmetic. One token is one submission.
+
+use super::device::{Gpu, Info};
+use super::params;
+use super::record::{Memory, Recorder};
+use super::weights::Matrix;
+use crate::bail;
+use crate::engine::{Attention, Backend};
+use crate::error::Result;
+use crate::tensor::DType;
+use std::cell::RefCell;
+
+/// From so many tokens on, tiles are worth their padding.
+const TILED: usize = 8;
+/// Threads of the shaders that go over elements.
+const THREADS: usize = 64;
+/// The most workgroups of a dispatch's dimension.
+const WORKGROUPS: usize = 65535;
+
+/// f32 activations on the device.
+pub struct Buffer {
+    memory: Memory,
+    len: usize,
+}
+
+pub struct WebGpu {
+    /// Token ids for `embed`.
+    tokens: RefCell<Option<Buffer>>,
+    recorder: Recorder,
+    max_part: u64,
+}
+
+impl WebGpu {
+    /// `any_adapter`: a software adapter will do too. Fails with `NoDevice`.
+    pub async fn new(any_adapter: bool) -> Result<Self> {
+        let gpu = Gpu::request(any_adapter).await?;
+        let max_part = gpu.max_binding;
+        Ok(Self { tokens: RefCell::new(None), recorder: Recorder::new(gpu), max_part })
+    }
+
+    /// Parts of a matrix of at most so many bytes: smaller than the device demands, for tests.
+    #[must_use]
+    pub fn with_parts_of(mut self, bytes: u64) -> Self {
+        self.max_part = self.max_part.min(bytes);
+        self
+    }
+
+    pub fn info(&self) -> &Info {
+        &self.recorder.gpu.info
+    }
+
+    /// Loses the device on purpose, for tests of what happens then.
+    pub fn lose(&self) {
+        self.recorder.gpu.lose();
+    }
+
+    fn memory(&self, len: usize) -> Result<Buffer> {
+        self.recorder.gpu.check()?;
+        let bytes = 4 * len as u64;
+        if bytes > self.recorder.gpu.max_binding {
+            bail!(
+                OutOfMemory,
+                "this GPU binds at most {} MiB at once, not {}; take a shorter context",
+                self.recorder.gpu.max_binding >> 20,
+                bytes >> 20
+            );
+        }
+        Ok(Buffer { memory: self.recorder.memory("activations", bytes), len })
+    }
+
+    fn attention_params(
+        &self,
+        tokens: usize,
+        position: usize,
+        shape: &Attention,
+        cache: &Buffer,
+    ) -> Result<params::Attention> {
+        if !shape.head_dim.is_multiple_of(4) || shape.head_dim > 256 {
+            let dim = shape.head_dim;
+            bail!(
+                Unsupported,
+                "the GPU's attention takes heads of 4, 8 … 256 elements, not {dim}; the CPU can take over"
+            );
+        }
+        let context = cache.len / (shape.kv_heads * shape.head_dim);
+        assert!(position + tokens <= context, "position {position} + {tokens} tokens in a cache of {context}");
+        Ok(params::Attention {
+            heads: shape.heads as u32,
+            kv_heads: shape.kv_heads as u32,
+            quarters: (shape.head_dim / 4) as u32,
+            context: context as u32,
+            position: position as u32,
+            tokens: tokens as u32,
+            window: shape.window.map_or(u32::MAX, |window| u32::try_from(window).unwrap_or(u32::MAX)),
+            scale: 1.0 / (shape.head_dim as f32).sqrt(),
+        })
+    }
+}
+
+impl Backend for WebGpu {
+    type Buffer = Buffer;
+    type Matrix = Matrix;
+
+    fn name(&self) -> &'static str {
+        "webgpu"
+    }
+
+    fn buffer(&self, len: usize) -> Result<Buffer> {
+        self.memory(len)
+    }
+
+    fn upload(&self, data: &[f32]) -> Result<Buffer> {
+        let buffer = self.memory(data.len())?;
+        self.recorder.gpu.queue.write_buffer(&buffer.memory.raw, 0, bytemuck::cast_slice(data));
+        Ok(buffer)
+    }
+
+    fn matrix(&self, dtype: DType, rows: usize, cols: usize) -> Result<Matrix> {
+        self.recorder.gpu.check()?;
+        Matrix::new(&self.recorder, self.max_part, dtype, rows, cols)
+    }
+
+    fn fill(&self, matrix: &mut Matrix, row: usize, bytes: &[u8]) -> Result<()> {
+        self.recorder.gpu.check()?;
+        matrix.fill(&self.recorder.gpu.queue, row, bytes);
+        Ok(())
+    }
+
+    fn embed(&self, table: &Matrix, tokens: &[u32], out: &mut Buffer) -> Result<()> {
+        assert!(tokens.len() * table.cols <= out.len, "room for {} rows", tokens.len());
+        // A write comes before everything that is pending, so what is pending goes first.
+        if !self.recorder.is_idle() {
+            self.recorder.submit();
+        }
+        let mut held = self.tokens.borrow_mut();
+        let ids = match held.take().filter(|ids| ids.len >= tokens.len()) {
+            Some(ids) => ids,
+            None => self.memory(tokens.len().next_power_of_two())?,
+        };
+        self.recorder.gpu.queue.write_buffer(&ids.memory.raw, 0, bytemuck::cast_slice(tokens));
+        for part in &table.parts {
+            let params = params::Embed {
+                chunks: table.chunks(),
+                scale_stride: table.scale_stride() as u32,
+                rows: part.rows as u32,
+                first_row: part.first_row as u32,
+            };
+            let storage = [&part.quants, &part.scales, &ids.memory, &out.memory];
+            let grid = [(table.cols / 8).div_ceil(THREADS), tokens.len(), 1];
+            self.recorder.dispatch(("ops/embed", table.shader()), &params, &storage, grid);
+        }
+        *held = Some(ids);
+        Ok(())
+    }
+
+    fn rms_norm(&self, x: &Buffer, tokens: usize, weight: &Buffer, eps: f32, out: &mut Buffer) -> Result<()> {
+        let params = params::RmsNorm { width: weight.len as u32, eps };
+        let storage = [&x.memory, &weight.memory, &out.memory];
+        self.recorder.dispatch(("ops/rms_norm", ""), &params, &storage, [tokens, 1, 1]);
+        Ok(())
+    }
+
+    fn matmul(&self, weights: &Matrix, x: &Buffer, tokens: usize, out: &mut Buffer) -> Result<()> {
+        assert!(tokens * weights.cols <= x.len && tokens * weights.rows <= out.len, "room for {tokens} tokens");
+        for part in &weights.parts {
+            let params = params::Matmul {
+                chunks: weights.chunks(),
+                scale_stride: weights.scale_stride() as u32,
+                rows: part.rows as u32,
+                first_row: part.first_row as u32,
+                width: weights.rows as u32,
+                tokens: tokens as u32,
+            };
+            let (family, grid) = if tokens < TILED {
+                ("ops/matvec", [part.rows.div_ceil(4), tokens, 1])
+            } else {
+                ("ops/matmul", [part.rows.div_ceil(64), tokens.div_ceil(64), 1])
+            };
+            let storage = [&part.quants, &part.scales, &x.memory, &out.memory];
+            self.recorder.dispatch((family, weights.shader()), &params, &storage, grid);
+        }
+        Ok(())
+    }
+
+    fn rope(
+        &self,
+        qkv: &mut Buffer,
+        tokens: usize,
+        position: usize,
+        shape: &Attention,
+        pairs: usize,
+        table: &Buffer,
+    ) -> Result<()> {
+        assert!(2 * pairs * (position + tokens) <= table.len, "a table for position {}", position + tokens);
+        let heads = shape.heads + shape.kv_heads;
+        let params = params::Rope {
+            heads: heads as u32,
+            head_dim: shape.head_dim as u32,
+            pairs: pairs as u32,
+            width: shape.qkv() as u32,
+            position: position as u32,
+        };
+        let grid = [(heads * pairs).div_ceil(THREADS), tokens, 1];
+        self.recorder.dispatch(("ops/rope", ""), &params, &[&qkv.memory, &table.memory], grid);
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        qkv: &Buffer,
+        tokens: usize,
+        position: usize,
+        shape: &Attention,
+        keys: &mut Buffer,
+        values: &mut Buffer,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        let params = self.attention_params(tokens, position, shape, keys)?;
+        let grid = [(shape.kv_heads * shape.head_dim / 4).div_ceil(THREADS), tokens, 1];
+        let storage = [&qkv.memory, &keys.memory, &values.memory];
+        self.recorder.dispatch(("ops/store", ""), &params, &storage, grid);
+        let storage = [&qkv.memory, &keys.memory, &values.memory, &out.memory];
+        self.recorder.dispatch(("ops/attention", ""), &params, &storage, [shape.heads, tokens, 1]);
+        Ok(())
+    }
+
+    fn swiglu(&self, gate_up: &Buffer, tokens: usize, width: usize, out: &mut Buffer) -> Result<()> {
+        let params = params::Swiglu { width: width as u32 };
+        let grid = [width.div_ceil(THREADS), tokens, 1];
+        self.recorder.dispatch(("ops/swiglu", ""), &params, &[&gate_up.memory, &out.memory], grid);
+        Ok(())
+    }
+
+    fn add(&self, x: &mut Buffer, y: &Buffer, len: usize) -> Result<()> {
+        let params = params::Add { count: len as u32 };
+        let grid = [len.div_ceil(THREADS).min(WORKGROUPS), 1, 1];
+        self.recorder.dispatch(("ops/add", ""), &params, &[&x.memory, &y.memory], grid);
+        Ok(())
+    }
+
+    fn copy_row(&self, x: &Buffer, row: usize, width: usize, out: &mut Buffer) -> Result<()> {
+        let params = params::CopyRow { row: row as u32, width: width as u32 };
+        let grid = [width.div_ceil(THREADS).min(WORKGROUPS), 1, 1];
+        self.recorder.dispatch(("ops/copy_row", ""), &params, &[&x.memory, &out.memory], grid);
+        Ok(())
+    }
+
+    async fn read(&self, x: &Buffer, len: usize) -> Result<Vec<f32>> {
+        let mut data = vec![0.0; len];
+        self.recorder.read(&x.memory, bytemuck::cast_slice_mut(&mut data)).await?;
+        Ok(data)
+    }
+}
