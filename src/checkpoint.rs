@@ -1,21 +1,57 @@
 //! A checkpoint as it was found: its texts (config, tokenizer), its weight files' headers, and what they add up to.
 
+mod builder;
+
+pub use builder::Builder;
+
+use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
-use crate::formats::{Header, Need};
+use crate::formats::Header;
 use crate::phi::config::Config;
+use crate::phi::names::Role;
 use crate::tensor::TensorInfo;
 use std::collections::BTreeMap;
+
+/// What the weight files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// safetensors, with config.json and Hugging Face names.
+    Safetensors,
+    /// One GGUF file, with llama.cpp's keys and names.
+    Gguf,
+}
 
 /// A tensor and the weight file that holds it (an index into [`Checkpoint::files`]).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Located {
     pub file: usize,
+    /// What it is for; `None` for tensors that the model has no use for.
+    pub role: Option<Role>,
     pub info: TensorInfo,
+}
+
+impl Located {
+    /// A tensor by the name that Hugging Face or GGUF gives it.
+    pub fn new(file: usize, info: TensorInfo) -> Self {
+        let role = Role::from_hf(&info.name).or_else(|| Role::from_gguf(&info.name));
+        Self { file, role, info }
+    }
+}
+
+/// Rows of a tensor that the model wants: all of it, or one of the tensors that make it up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Piece<'a> {
+    pub located: &'a Located,
+    /// The first row of the whole tensor that this piece fills.
+    pub row: u64,
 }
 
 /// Everything but the weights themselves.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
+    /// The folder's, repository's or file's name, without its path; `model` where nobody said one.
+    pub name: String,
+    pub kind: Kind,
     pub config: Config,
     /// Text files by name: config.json, generation_config.json, tokenizer.json, tokenizer_config.json … For a GGUF the
     /// tokenizer's texts are made from its metadata, so that everyone downstream sees one spelling.
@@ -32,31 +68,81 @@ pub struct Checkpoint {
     pub notices: Vec<String>,
 }
 
-/// Collects a checkpoint: add what is there, ask what is wanted, push headers, finish.
-#[derive(Default)]
-pub struct Builder {}
-
-impl Builder {
-    /// A name without content, so that the builder knows what a folder has; optional.
-    pub fn add_text(&mut self, _name: &str, _text: String) -> Result<()> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+impl Checkpoint {
+    /// The tensor of that role, as it stands in the checkpoint.
+    pub fn tensor(&self, role: Role) -> Option<&Located> {
+        self.tensors.iter().find(|located| located.role == Some(role))
     }
 
-    pub fn add_blob(&mut self, _name: &str, _bytes: Vec<u8>) -> Result<()> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    /// Where the rows of a tensor come from: one tensor, or the parts of a fused one, in the order of their rows. The
+    /// shapes have been checked against the configuration.
+    ///
+    /// Fails with `MissingTensor`.
+    pub fn pieces(&self, role: Role) -> Result<Vec<Piece<'_>>> {
+        if let Some(located) = self.tensor(role) {
+            return Ok(vec![Piece { located, row: 0 }]);
+        }
+        let parts = parts(role);
+        let found: Vec<Piece> = parts
+            .iter()
+            .filter_map(|&part| {
+                let located = self.tensor(part)?;
+                Some(Piece { located, row: part.fused(&self.config).1 })
+            })
+            .collect();
+        if !parts.is_empty() && found.len() == parts.len() {
+            return Ok(found);
+        }
+        // Where some parts are there, the one that is not is what a person looks for.
+        let missing = parts.iter().copied().find(|&part| !found.is_empty() && self.tensor(part).is_none());
+        let missing = missing.unwrap_or(role);
+        let name = match self.kind {
+            Kind::Safetensors => missing.hf_name(),
+            Kind::Gguf => missing.gguf_name(),
+        };
+        let name = name.unwrap_or_else(|| format!("{missing:?}"));
+        let what = "the model needs this tensor, and no weight file has it: a shard is missing, or config.json belongs to another checkpoint";
+        Err(Error::new(ErrorKind::MissingTensor, what).in_tensor(name))
     }
 
-    /// The weight files whose headers are wanted, given the texts so far (config.json, and the index if there is one).
-    pub fn weight_files(&self) -> Result<Vec<String>> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    /// Every tensor that the model needs, fused where it is fused in the forward pass, in the order of that pass; a
+    /// GGUF's LongRoPE factors at the end.
+    pub fn needed(&self) -> Vec<Role> {
+        let mut roles = Role::all(&self.config);
+        if self.kind == Kind::Gguf && self.config.rope.long.is_some() {
+            roles.extend([Role::RopeFactorsLong, Role::RopeFactorsShort]);
+        }
+        roles
     }
 
-    /// Pushes the next bytes of a weight file, from its start; `size` is the file's length where known.
-    pub fn push_header(&mut self, _file: &str, _size: Option<u64>, _bytes: &[u8]) -> Result<Need> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+    /// Every needed tensor is there, once, with the shape that the configuration implies.
+    fn check(&self) -> Result<()> {
+        for role in self.needed() {
+            let pieces = self.pieces(role)?;
+            for piece in &pieces {
+                let info = &piece.located.info;
+                let role = piece.located.role.unwrap_or(role);
+                let expected = role.shape(&self.config);
+                if info.shape != expected {
+                    let message = format!("the shape is {:?}; the configuration implies {expected:?}", info.shape);
+                    let error = Error::new(ErrorKind::BadShape, message).in_tensor(info.name.clone());
+                    return Err(error.in_file(self.files[piece.located.file].clone()));
+                }
+            }
+            if parts(role).iter().any(|&part| pieces.len() == 1 && self.tensor(part).is_some()) {
+                let name = &pieces[0].located.info.name;
+                bail!(BadConfig, "the checkpoint has {name} and also its parts as separate tensors: which ones count?");
+            }
+        }
+        Ok(())
     }
+}
 
-    pub fn finish(self) -> Result<Checkpoint> {
-        Err(Error::new(ErrorKind::Internal, "not built yet"))
+/// The tensors that may stand for a fused one.
+fn parts(role: Role) -> Vec<Role> {
+    match role {
+        Role::Qkv(n) => (0..3).map(|part| Role::QkvPart(n, part)).collect(),
+        Role::GateUp(n) => (0..2).map(|part| Role::GateUpPart(n, part)).collect(),
+        _ => Vec::new(),
     }
 }

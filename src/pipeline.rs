@@ -1,8 +1,14 @@
 //! Convert: checkpoint ─► plan (every output offset known) ─► chunk ─► scheme ─► bytes.
 
+mod convert;
+mod gguf;
+
+pub use convert::{ErrorSums, convert};
+
+use crate::bail;
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, ErrorKind, Result};
-use crate::quant::Kernels;
+use crate::error::Result;
+use crate::formats::gguf::mix;
 use crate::tensor::DType;
 use std::ops::Range;
 
@@ -18,7 +24,7 @@ pub struct Options {
     pub pure: bool,
     /// First match wins; `match` is a regular expression over the tensor's name, the checkpoint's or the output's.
     pub overrides: Vec<Override>,
-    /// The stem of the output's file name; by default the checkpoint's name.
+    /// The stem of the output's file name; by default the checkpoint's name and the scheme.
     pub name: Option<String>,
 }
 
@@ -68,37 +74,43 @@ pub struct Task {
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub files: Vec<OutputFile>,
+    /// By file and offset.
     pub literals: Vec<Literal>,
     /// In the order of their sources, so that plain streams serve them.
     pub tasks: Vec<Task>,
     pub notices: Vec<String>,
 }
 
-pub fn plan(_checkpoint: &Checkpoint, _options: &Options) -> Result<Plan> {
-    Err(Error::new(ErrorKind::Internal, "not built yet"))
+/// A choice for a person: a format and a scheme in it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Choice {
+    pub format: &'static str,
+    pub scheme: &'static str,
+    /// Bits per weight of most matrices.
+    pub bits: f64,
+    pub summary: &'static str,
 }
 
-/// How far the converted weights are from the source: sums over `weights` weights, so that chunks add up.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct ErrorSums {
-    pub weights: u64,
-    /// Σ (original − converted)².
-    pub squared: f64,
-    /// Σ original².
-    pub original_squared: f64,
-    /// max |original − converted|.
-    pub max: f32,
+/// Every format with its schemes, largest first.
+pub fn schemes() -> Vec<Choice> {
+    let choice = |mix: &'static mix::Mix| {
+        let bits = crate::quant::by_name(mix.base)?.spec().bits();
+        Some(Choice { format: "gguf", scheme: mix.name, bits, summary: mix.summary })
+    };
+    let mut choices: Vec<Choice> = mix::available().filter_map(choice).collect();
+    choices.sort_by(|a, b| b.bits.total_cmp(&a.bits));
+    choices
 }
 
-/// Converts whole rows: `source` holds n·cols elements of `from`; `out` is exactly n rows of `to`.
-/// Fails with `NotFinite` on NaN or infinity.
-pub fn convert(
-    _kernels: Kernels,
-    _from: DType,
-    _to: DType,
-    _cols: usize,
-    _source: &[u8],
-    _out: &mut [u8],
-) -> Result<ErrorSums> {
-    Err(Error::new(ErrorKind::Internal, "not built yet"))
+/// Decides a conversion, given the checkpoint's headers and texts; no weight is read.
+///
+/// Fails with `BadOption` (an unknown format, scheme or pattern), `Unsupported`, and what the tokenizer's conversion
+/// fails with.
+pub fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
+    match options.format.to_ascii_lowercase().as_str() {
+        "gguf" => gguf::plan(checkpoint, options),
+        "" => bail!(BadOption, "no format is named; there is gguf"),
+        other => bail!(BadOption, "there is no format {other:?}; there is gguf"),
+    }
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{GQA, greedy, load, logits};
+use common::{GQA, greedy, load, logits, ready};
 use phiquant::checkpoint::{Checkpoint, Located};
 use phiquant::engine::Backend;
 use phiquant::engine::cpu::Cpu;
@@ -14,7 +14,6 @@ use phiquant::phi::names::Role;
 use phiquant::phi::synthetic::{self, Synthetic};
 use phiquant::tensor::DType;
 use phiquant::{Error, ErrorKind};
-use pollster::block_on;
 
 fn refused(checkpoint: &Checkpoint, context: Option<usize>) -> Error {
     Loader::new(checkpoint, Cpu::default(), context).err().expect("must be refused")
@@ -36,7 +35,7 @@ fn rows_may_come_in_any_order() {
         }
     }
     let mut session = Session::new(loader.finish().unwrap()).unwrap();
-    assert_eq!(block_on(greedy(&mut session, &case.prompt, 64)), case.tokens);
+    assert_eq!(ready(greedy(&mut session, &case.prompt, 64)), case.tokens);
 }
 
 /// Cuts a tensor into parts, as checkpoints with separate projections have them.
@@ -50,7 +49,7 @@ fn split(checkpoint: &mut Checkpoint, whole: Role, parts: &[Role]) {
         (info.name, info.shape) = (part.hf_name().unwrap(), part.shape(&checkpoint.config));
         info.span = start..start + info.rows() * info.dtype.row_bytes(info.cols()).unwrap();
         start = info.span.end;
-        checkpoint.tensors.push(Located { file: 0, info });
+        checkpoint.tensors.push(Located::new(0, info));
     }
     assert_eq!(start, whole.info.span.end);
 }
@@ -64,8 +63,8 @@ fn separate_projections_equal_fused_ones() {
         split(&mut checkpoint, Role::GateUp(n), &[Role::GateUpPart(n, 0), Role::GateUpPart(n, 1)]);
     }
     let mut parts = Session::new(load(&checkpoint, GQA.weights, Cpu::default(), None)).unwrap();
-    let fused = block_on(logits(&mut GQA.session(Cpu::default()), &case.prompt));
-    assert_eq!(block_on(logits(&mut parts, &case.prompt)), fused);
+    let fused = ready(logits(&mut GQA.session(Cpu::default()), &case.prompt));
+    assert_eq!(ready(logits(&mut parts, &case.prompt)), fused);
 
     // One part missing: it is that one which is named.
     checkpoint.tensors.retain(|it| it.info.name != Role::QkvPart(1, 2).hf_name().unwrap());
@@ -170,13 +169,13 @@ fn a_synthetic_checkpoint_reads_like_a_file() {
     let prompt = [3, 1, 4, 1, 5];
     let mut streamed = Session::new(load(&synthetic.checkpoint(), &file, Cpu::default(), None)).unwrap();
     let mut direct = Session::new(synthetic.load(Cpu::default(), None, |_| "BF16").unwrap()).unwrap();
-    assert_ne!(block_on(logits(&mut direct, &prompt)), vec![0.0; 160]);
+    assert_ne!(ready(logits(&mut direct, &prompt)), vec![0.0; 160]);
     // Norms are not rounded to BF16 by a direct load: close, not equal.
     let difference = common::max_difference(streamed_logits(&mut streamed, &prompt), direct.logits());
     assert!(difference < 0.05, "{difference}");
 }
 
 fn streamed_logits<'a, B: Backend>(session: &'a mut Session<B>, prompt: &[u32]) -> &'a [f32] {
-    block_on(logits(session, prompt));
+    ready(logits(session, prompt));
     session.logits()
 }

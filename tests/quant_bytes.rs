@@ -102,6 +102,32 @@ fn implementations_agree() {
     }
 }
 
+/// Weights of any bits, whose exponents lie in a band that moves from group to group through the whole range: the same
+/// bytes, or the same error.
+#[test]
+fn implementations_agree_on_any_bits() {
+    for scheme in SCHEMES {
+        let dtype = scheme.spec().dtype;
+        let group = dtype.group.max(32);
+        let (mut fine, mut refused) = (0, 0);
+        for round in 0..600 {
+            let (lowest, width) = (hash(round, 1, 0) % 256, 1 + hash(round, 1, 1) % 24);
+            let weight = |i| {
+                let exponent = (lowest + hash(round, 3, i) % width).min(255);
+                f32::from_bits(hash(round, 2, i) as u32 & 0x807f_ffff | (exponent as u32) << 23)
+            };
+            let rows: Vec<f32> = (0..5 * group as u64).map(weight).collect();
+            let expected = quantize(*scheme, Kernels::Scalar, &rows, group);
+            for &kernels in Kernels::ALL {
+                let found = quantize(*scheme, kernels, &rows, group);
+                assert!(found == expected, "{}, {}, round {round}", dtype.name, kernels.name());
+            }
+            if expected.is_ok() { fine += 1 } else { refused += 1 }
+        }
+        assert!(fine > 200 && refused > 20, "{}: {fine} fine, {refused} refused", dtype.name);
+    }
+}
+
 /// Any bytes decode alike: infinite and NaN scales of a hostile file included (all NaNs count as one).
 #[test]
 fn implementations_agree_on_any_bytes() {

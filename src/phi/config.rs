@@ -1,6 +1,6 @@
 //! Every difference between the Phis is a field here; config.json and GGUF metadata are two spellings of it.
 
-mod gguf;
+pub mod gguf;
 mod json;
 
 use crate::bail;
@@ -27,7 +27,7 @@ pub struct Config {
     pub sliding_window: Option<usize>,
     /// Tokens that the model was made for.
     pub context: usize,
-    /// Tokens before LongRoPE's switch; equals `context` where there is none.
+    /// Tokens before LongRoPE's switch, and the length of the model's first training; only LongRoPE goes by it.
     pub original_context: usize,
     pub rope: Rope,
     pub bos: Option<u32>,

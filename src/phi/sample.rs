@@ -122,6 +122,7 @@ fn uniform(seed: u64, counter: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::f32::consts::LN_2;
 
     fn warm() -> Sampling {
         Sampling { temperature: 1.0, ..Sampling::default() }
@@ -142,7 +143,7 @@ mod tests {
         }
     }
 
-    const LOGITS: [f32; 4] = [0.0, 1.386_294_4, 0.693_147_2, f32::NAN]; // 1 : 4 : 2 : impossible
+    const LOGITS: [f32; 4] = [0.0, 2.0 * LN_2, LN_2, f32::NAN]; // 1 : 4 : 2 : impossible
 
     #[test]
     fn greedy_takes_the_first_of_the_best() {

@@ -4,7 +4,7 @@
 //! safetensors file ([`Synthetic::read`]), or straight into a [`Loader`] ([`Synthetic::load`]).
 
 use crate::bail;
-use crate::checkpoint::{Checkpoint, Located};
+use crate::checkpoint::{Checkpoint, Kind, Located};
 use crate::engine::{Backend, zeros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::Header;
@@ -150,11 +150,13 @@ impl Synthetic {
 
     fn describe(&self, tensors: Vec<TensorInfo>) -> Checkpoint {
         Checkpoint {
+            name: "synthetic".to_owned(),
+            kind: Kind::Safetensors,
             config: self.config.clone(),
             texts: BTreeMap::from([("config.json".to_owned(), self.config_json())]),
             blobs: BTreeMap::new(),
             files: vec!["model.safetensors".to_owned()],
-            tensors: tensors.iter().map(|info| Located { file: 0, info: info.clone() }).collect(),
+            tensors: tensors.iter().map(|info| Located::new(0, info.clone())).collect(),
             headers: vec![Header { tensors, data_start: self.header.len() as u64, ..Header::default() }],
             notices: Vec::new(),
         }

@@ -2,13 +2,15 @@
 //! compiled in, so that the bodies run in a browser too.
 #![allow(dead_code)] // every test file takes what it needs
 
-use phiquant::checkpoint::{Checkpoint, Located};
+use phiquant::checkpoint::{Checkpoint, Kind, Located};
 use phiquant::engine::Backend;
 use phiquant::formats::{Header, HeaderReader, safetensors};
 use phiquant::phi::config::Config;
 use phiquant::phi::decode::Session;
 use phiquant::phi::model::{Loader, Model};
 use phiquant::phi::sample::Sampling;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 /// A checkpoint and what transformers computes with it (tools/phi_fixtures.py).
 pub struct Fixture {
@@ -88,14 +90,24 @@ impl Fixture {
     }
 }
 
+/// Runs a future that never waits, as those of the CPU.
+pub fn ready<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the CPU never waits"),
+    }
+}
+
 /// A checkpoint of one file.
 pub fn checkpoint(config: Config, header: Header) -> Checkpoint {
     Checkpoint {
+        name: "fixture".to_owned(),
+        kind: Kind::Safetensors,
         config,
         texts: Default::default(),
         blobs: Default::default(),
         files: vec!["model.safetensors".to_owned()],
-        tensors: header.tensors.iter().map(|info| Located { file: 0, info: info.clone() }).collect(),
+        tensors: header.tensors.iter().map(|info| Located::new(0, info.clone())).collect(),
         headers: vec![header],
         notices: Vec::new(),
     }

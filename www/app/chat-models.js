@@ -1,6 +1,6 @@
 /** The models that the chat can talk to, each loaded once, when first wanted. */
 
-import { backendName, bytes } from "./format.js";
+import { backendName, bytes } from "../embed/format.js";
 import { mainDtype } from "./source.js";
 import { engine, state } from "./state.js";
 

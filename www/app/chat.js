@@ -1,11 +1,15 @@
 /** The conversation, with one model or with two side by side. */
 
+import { bytes, perSecond } from "../embed/format.js";
 import { describeModel, entries, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
 import { $, announce, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { perSecond } from "./format.js";
 import { sampling, startSampling } from "./sampling.js";
+import { weightBytes } from "./source.js";
 import { watch } from "./state.js";
+
+/** More weights than most tabs can hold. */
+const HEAVY = 2e9;
 
 /** @typedef {{ text: string, view: any }} Answer */
 /** @type {{ user: string, answers: Map<string, Answer> }[]} */
@@ -64,7 +68,7 @@ function drawTurn(user, models) {
     const element = h(
       "article",
       { class: "answer waiting", "aria-label": `Answer of ${entry.label}` },
-      h("h4", null, entry.label),
+      h("h3", null, entry.label),
       body,
       stats,
     );
@@ -123,7 +127,11 @@ async function ask(text) {
     for (const [at, entry] of models.entries()) await answer(entry, turn, views[at], signal);
     announce([...turn.answers.values()].map((each) => each.text).join(". "));
   } catch (error) {
-    if (!signal.aborted && !isAbort(error)) showError($("chat-error"), error, "No answer", () => again(turn));
+    if (error?.code === "context-full") {
+      showError($("chat-error"), error, "No room for an answer", () => askAnew(text), "Ask in a new chat");
+    } else if (!signal.aborted && !isAbort(error)) {
+      showError($("chat-error"), error, "No answer", () => again(turn));
+    }
     if ([...turn.answers.values()].every((each) => each.text === "")) takeBack(turn, signal.aborted ? "" : text);
     else if (signal.aborted) announce("Stopped.");
   } finally {
@@ -152,6 +160,11 @@ function again(turn) {
   else $("prompt").focus();
 }
 
+function askAnew(text) {
+  newChat();
+  ask(text);
+}
+
 function newChat() {
   answering?.abort();
   turns = [];
@@ -169,13 +182,21 @@ function fit() {
   box.style.blockSize = `${Math.min(box.scrollHeight + 2, 200)}px`;
 }
 
+/** What to expect of a model that is not loaded yet. */
+function heavy(entry) {
+  const size = entry.source.tensors ? weightBytes(entry.source) : 0;
+  return size > HEAVY
+    ? `As it is, this checkpoint takes ${bytes(size)} of memory. Quantize it first, and chat with the result.`
+    : "The model loads when you send the first message.";
+}
+
 function drawEmpty() {
   if (turns.length > 0) return;
   const entry = entryOf(chosen);
   const words = entry?.demo
     ? "The demo is tiny and knows little: facts told a moment ago, sums of two-digit numbers, letters in order, what INT4 or GGUF mean. Ask it such things, quantize it, and ask again."
     : entry
-      ? "The model loads when you send the first message."
+      ? heavy(entry)
       : "";
   $("log").replaceChildren(h("p", { class: "empty quiet" }, words));
 }

@@ -1,8 +1,8 @@
 /** The conversion: start, progress, cancel, and the picture that fills while it runs. */
 
+import { bytes, duration, share, shortBackend, three } from "../embed/format.js";
 import { $, announce, eachFrame, figures, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { bytes, duration, share, shortBackend, three } from "./format.js";
 import { Heatmap } from "./heatmap.js";
 import { addResult, sizeOf } from "./results.js";
 import { weightBytes, weightCount } from "./source.js";
@@ -16,6 +16,8 @@ const PHASES = {
   load: "Loading",
 };
 
+const TITLE = document.title;
+
 /** @type {Heatmap} */
 let heatmap;
 /** @type {AbortController | null} */
@@ -27,6 +29,7 @@ function drawProgress(progress, checkpoint) {
   $("bar").value = fraction;
   $("phase").textContent = PHASES[progress.phase] ?? progress.phase;
   $("percent").textContent = `${Math.floor(100 * fraction)} %`;
+  document.title = `${$("percent").textContent} ${TITLE}`;
   $("tensor").textContent = progress.tensor ?? "\u00a0";
   const perByte = weightCount(checkpoint) / weightBytes(checkpoint);
   const workers = progress.workers > 1 ? ` × ${progress.workers}` : "";
@@ -69,6 +72,7 @@ async function convert() {
   show($("notices"), false);
   update({ converting: true, result: null });
   heatmap.layout(checkpoint.tensors);
+  $("cancel").disabled = false;
   $("cancel").focus();
   /** @type {import("../engine/index.js").Progress | null} */
   let latest = null;
@@ -102,12 +106,14 @@ async function convert() {
     $("save").focus();
   } catch (error) {
     update({ converting: false });
-    if (signal.aborted || isAbort(error)) announce("Cancelled. Nothing was saved.");
-    else showError($("output-error"), error, `Could not convert to ${options.scheme}`, convert);
+    if (signal.aborted || isAbort(error)) {
+      show($("notices"), false);
+      announce("Cancelled. Nothing was saved.");
+    } else showError($("output-error"), error, `Could not convert to ${options.scheme}`, convert);
     $("quantize").focus();
   } finally {
     running = null;
-    draw();
+    document.title = TITLE;
   }
 }
 
@@ -127,7 +133,12 @@ function drawPicture() {
 export function startConvert() {
   heatmap = new Heatmap($("heatmap"));
   $("quantize").addEventListener("click", convert);
-  $("cancel").addEventListener("click", () => running?.abort());
+  $("cancel").addEventListener("click", () => {
+    running?.abort();
+    // What was half written is removed first.
+    $("phase").textContent = "Stopping";
+    $("cancel").disabled = true;
+  });
   addEventListener("beforeunload", (event) => {
     if (running) event.preventDefault();
   });

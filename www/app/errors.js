@@ -33,8 +33,9 @@ export const isAbort = (error) => error?.name === "AbortError" || error?.code ==
  * @param {any} error
  * @param {string} title what was tried: "Could not open owner/name"
  * @param {() => void} [retry]
+ * @param {string} [label] what trying again is called
  */
-export function showError(place, error, title, retry) {
+export function showError(place, error, title, retry, label = "Try again") {
   const code = error?.code ?? error?.name ?? "error";
   const sentence = String(error?.message ?? error);
   const where = [error?.file, error?.tensor].filter((part) => part && !sentence.includes(part)).join(", ");
@@ -43,11 +44,11 @@ export function showError(place, error, title, retry) {
     h(
       "div",
       { class: "error", "data-code": code },
-      h("h4", null, title),
+      h("h3", null, title),
       h("p", null, sentence),
       CURES[code] && !sentence.includes(CURES[code]) && h("p", null, CURES[code]),
       h("p", { class: "code" }, code, error?.status ? ` ${error.status}` : "", where && ` · ${where}`),
-      h("p", { class: "actions" }, retry && h("button", { type: "button", click: retry }, "Try again"), dismiss),
+      h("p", { class: "actions" }, retry && h("button", { type: "button", click: retry }, label), dismiss),
     ),
   );
   announce(`${title}. ${sentence}`);

@@ -6,8 +6,8 @@
  * lightness (so that any kind of colour vision can read it), between the least and the greatest error in view.
  */
 
+import { backendName, share, small } from "../embed/format.js";
 import { h } from "./dom.js";
-import { backendName, share, small } from "./format.js";
 
 const STEPS = 8;
 /** The order in which the weights work; kinds not listed come after, as they come. */
@@ -59,6 +59,10 @@ export class Heatmap {
   #cells = new Map();
   /** @type {HTMLElement[][]} rows of cells, as the arrows walk them */
   #rows = [];
+  /** The cell under the pointer. @type {EventTarget | null} */
+  #pointed = null;
+  /** Has a report come since the last colouring? */
+  #fresh = true;
   #readout = h("p", { class: "readout" });
   #legend = h("p", { class: "legend" });
 
@@ -66,15 +70,27 @@ export class Heatmap {
   constructor(place) {
     this.place = place;
     place.addEventListener("keydown", (event) => this.#walk(event));
-    place.addEventListener("focusin", ({ target }) => this.#point(target, true));
-    place.addEventListener("pointerover", ({ target }) => this.#point(target, false));
-    place.addEventListener("click", ({ target }) => this.#point(target, false));
-    place.addEventListener("pointerleave", () => this.#rest());
+    place.addEventListener("focusin", ({ target }) => {
+      this.#pointed = null;
+      this.#point(target, true);
+    });
+    for (const type of ["pointerover", "click"]) {
+      place.addEventListener(type, ({ target }) => {
+        this.#pointed = target;
+        this.#rest();
+      });
+    }
+    place.addEventListener("pointerleave", () => {
+      this.#pointed = null;
+      this.#rest();
+    });
   }
 
   /** Lays the cells out, empty. `tensors` are the checkpoint's. */
   layout(tensors) {
     this.#cells.clear();
+    this.#pointed = null;
+    this.#fresh = true;
     const placed = tensors.map((tensor) => ({ tensor, ...placeOf(tensor.name) }));
     const layers = Math.max(-1, ...placed.map(({ layer }) => layer ?? -1)) + 1;
     const kinds = [...new Set(placed.filter(({ layer }) => layer !== null).map(({ kind }) => kind))];
@@ -131,11 +147,15 @@ export class Heatmap {
   /** A tensor's figures have come. Call `colour` after the last of a batch. */
   put(report) {
     const entry = this.#cells.get(report.tensor);
-    if (entry) entry.report = report;
+    if (!entry) return;
+    entry.report = report;
+    this.#fresh = true;
   }
 
   /** Colours every cell against the span of the errors so far. */
   colour() {
+    if (!this.#fresh) return;
+    this.#fresh = false;
     const errors = [...this.#cells.values()].map(({ report }) => report?.relative ?? 0).filter((value) => value > 0);
     const least = Math.min(...errors);
     const greatest = Math.max(...errors);
@@ -176,20 +196,21 @@ export class Heatmap {
     return reports.reduce((worst, each) => (worst === null || each.relative > worst.relative ? each : worst), null);
   }
 
+  /** Writes a cell's figures into the line; was it a cell? */
   #point(target, focused) {
     const found = [...this.#cells.values()].find(({ cell }) => cell === target);
-    if (!found) return;
+    if (!found) return false;
     if (focused) {
       for (const { cell } of this.#cells.values()) cell.tabIndex = -1;
       found.cell.tabIndex = 0;
     }
     this.#readout.replaceChildren(...readout(found.tensor, found.report));
+    return true;
   }
 
-  /** What the line says when nothing is pointed at: the worst tensor, or how to look closer. */
+  /** What the line says: the cell that is pointed at, the one with the focus, or else the worst. */
   #rest() {
-    const focused = this.place.contains(document.activeElement) && document.activeElement;
-    if (focused && focused !== this.place) return this.#point(focused, false);
+    if (this.#point(this.#pointed, false) || this.#point(document.activeElement, false)) return;
     const worst = this.worst;
     if (worst === null || worst.relative === 0) return this.#readout.replaceChildren();
     this.#readout.replaceChildren("Largest: ", ...readout(this.#cells.get(worst.tensor).tensor, worst));

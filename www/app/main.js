@@ -15,6 +15,17 @@ startResults();
 startChat();
 startSource();
 
+// The one thing that lies over others closes like a menu.
+const trust = document.querySelector("details.trust");
+addEventListener("click", ({ target }) => {
+  if (trust.open && !trust.contains(target)) trust.open = false;
+});
+addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || !trust.open) return;
+  trust.open = false;
+  trust.querySelector("summary").focus();
+});
+
 try {
   const { probe, schemes } = await engine();
   const [found, offered] = await Promise.all([probe(), schemes()]);

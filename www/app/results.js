@@ -1,8 +1,8 @@
 /** What came out: sizes, checksum, save, and the results so far, one press apart. */
 
+import { backendName, bits, bytes, bytesParts, duration, integer, shortBackend, three } from "../embed/format.js";
 import { $, announce, figures, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { backendName, bits, bytes, bytesParts, duration, integer, shortBackend, three } from "./format.js";
 import { weightBytes, weightCount } from "./source.js";
 import { state, update, watch } from "./state.js";
 
@@ -83,7 +83,7 @@ async function discard(result) {
 
 /** The large figures: before → after, estimated or real. */
 function drawHeadline() {
-  const { checkpoint, result, estimate, estimateError, converting } = state;
+  const { checkpoint, result, estimate, estimateError } = state;
   const before = result ? result.before : checkpoint ? weightBytes(checkpoint) : null;
   const after = result ? sizeOf(result) : (estimate?.bytes ?? null);
   for (const [id, size] of [
@@ -103,10 +103,7 @@ function drawHeadline() {
   }
   const weights = result ? result.weights : weightCount(checkpoint);
   const facts = `${three((100 * after) / before)} % of the original, ${bits((after * 8) / weights)} bits per weight in all`;
-  $("headline-note").textContent = result
-    ? `${facts}.`
-    : `${facts}. ${converting ? "" : "Estimated; nothing is downloaded yet."}`;
-  if (!result && state.demo) $("headline-note").textContent = `${facts}. Estimated from the headers.`;
+  $("headline-note").textContent = result ? `${facts}.` : `${facts}. Estimated from the headers alone.`;
 }
 
 /** A checksum that may break between groups of eight digits, and is copied without any. */
@@ -172,7 +169,7 @@ function drawStrip() {
 
 export function startResults() {
   $("discard").addEventListener("click", () => state.result && discard(state.result));
-  watch(["checkpoint", "estimate", "result", "converting"], drawHeadline);
+  watch(["checkpoint", "estimate", "result"], drawHeadline);
   watch(["result", "converting"], drawResult);
   watch(["results", "result", "checkpoint", "converting"], drawStrip);
 }

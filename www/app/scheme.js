@@ -1,7 +1,7 @@
 /** The scheme, with what each would weigh, before anything is downloaded. */
 
+import { bits, bytes } from "../embed/format.js";
 import { $, h, show } from "./dom.js";
-import { bits, bytes } from "./format.js";
 import { mainDtype, weightBytes } from "./source.js";
 import { choice, set, state, update, watch } from "./state.js";
 

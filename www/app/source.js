@@ -1,9 +1,9 @@
 /** The checkpoint: the demo, a repository or URL, files. Opening reads headers and configuration, no weights. */
 
+import { bytes, integer, parameters } from "../embed/format.js";
 import { $, announce, figures, show } from "./dom.js";
 import { listenForFiles } from "./drop.js";
 import { clearError, isAbort, showError } from "./errors.js";
-import { bytes, integer, parameters } from "./format.js";
 import { engine, set, state, update, watch } from "./state.js";
 
 const DEMO = new URL("../models/demo/", import.meta.url).href;

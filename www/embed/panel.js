@@ -1,8 +1,8 @@
 /** What `<phi-quant>` becomes when it is used: sizes, progress, save, chat. Loaded on the first press. */
 
-import { h } from "../app/dom.js";
-import { backendName, bytes, duration, perSecond } from "../app/format.js";
 import { loadModel, openCheckpoint } from "../engine/index.js";
+import { backendName, bytes, duration, perSecond } from "./format.js";
+import { h } from "./h.js";
 
 /** Above this, the size is shown and a second press begins the download. */
 const ASK_ABOVE = 64e6;
@@ -10,12 +10,14 @@ const ASK_ABOVE = 64e6;
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
 progress { width: 100%; accent-color: var(--accent); }
+code { font-size: .87em; }
+.spoken { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
 .row { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
 .error { padding-left: 12px; border-left: 4px solid var(--accent); }
-.error code { font-size: 12px; opacity: .75; }
+.error code { font-size: .8em; opacity: .75; }
 .log { max-height: 260px; overflow-y: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
 .user { margin-top: 12px; font-weight: 600; }
-.stats { font-size: 12px; opacity: .75; }
+.stats { font-size: .8em; opacity: .75; }
 form { display: flex; gap: 8px; margin-top: 12px; }
 input { flex: 1; min-width: 0; min-height: 40px; padding: 0 10px; border: 1px solid currentColor; border-radius: 3px;
   background: none; color: inherit; font: inherit; }
@@ -41,8 +43,12 @@ export class Panel {
     this.title = h("p", { part: "title", class: "title" }, root.querySelector(".title").textContent);
     this.status = h("p", { part: "status", role: "status" });
     this.body = h("div", { part: "body" });
+    // An answer is read out when it is whole, not word by word.
+    this.spoken = h("p", { class: "spoken", role: "status" });
     this.note = h("p", { part: "note", class: "note" }, "Nothing is uploaded.");
-    root.replaceChildren(h("div", { part: "box", class: "box" }, this.title, this.status, this.body, this.note));
+    root.replaceChildren(
+      h("div", { part: "box", class: "box" }, this.title, this.status, this.body, this.spoken, this.note),
+    );
   }
 
   #tell(type, detail) {
@@ -206,7 +212,7 @@ export class Panel {
     }
     const { usage } = this.#model;
     if (usage) stats.textContent = `${usage.tokens} tokens, ${perSecond(usage.decodeTokensPerSecond)} tok/s`;
-    this.status.textContent = reply;
+    this.spoken.textContent = reply;
   }
 
   /** The sentence and the code, in place; what was there stays, unless there is a way to try again. */

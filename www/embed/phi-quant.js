@@ -8,14 +8,14 @@
 // A constructed sheet, because policies that forbid inline styles forbid <style> in a shadow root too.
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
-:host { display: block; font: 15px/1.45 system-ui, sans-serif; font-variant-numeric: tabular-nums;
+:host { display: block; line-height: 1.45; font-variant-numeric: tabular-nums;
   --accent: var(--phi-quant-accent, #c0360c); color-scheme: light dark; }
 :host([hidden]), [hidden] { display: none; }
 @media (prefers-color-scheme: dark) { :host { --accent: var(--phi-quant-accent, #ff8054); } }
 .box { padding: 14px 16px; border: 1px solid color-mix(in srgb, currentColor 28%, transparent); border-radius: 3px; }
 p { margin: 0 0 8px; overflow-wrap: anywhere; }
 .title { font-weight: 600; }
-.note { margin: 8px 0 0; font-size: 13px; opacity: .75; }
+.note { margin: 8px 0 0; font-size: .85em; opacity: .75; }
 button { min-height: 40px; padding: 0 14px; border: 1px solid currentColor; border-radius: 3px; background: none;
   color: inherit; font: inherit; cursor: pointer; }
 button:hover { border-color: var(--accent); color: var(--accent); }

@@ -2,10 +2,12 @@
 //!
 //! Each says what it does, step by step, and fails with a sentence that tells the cure.
 
+mod chrome;
 mod npm;
 mod package;
 mod serve;
 mod shell;
+mod test;
 mod wasm;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,8 @@ enum Command {
     },
     /// Make the npm package in dist/ and print its sizes.
     Package,
+    /// Install what tests need, run everything, stop at the first failure.
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Build { dev } => build(dev),
         Command::Package => package::run(),
+        Command::Test(options) => test::run_steps(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

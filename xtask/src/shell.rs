@@ -1,9 +1,11 @@
 //! Where things are, and running other programs aloud.
 
+use crate::test::Count;
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -43,6 +45,33 @@ pub fn run(command: &mut Command, cure: &str) -> Result<()> {
         Ok(status) => bail!("`{}` ended with {status}. {cure}", line(command)),
         Err(error) => bail!("`{program}` could not be started: {error}. {cure}"),
     }
+}
+
+/// Like [`run`], and adds up what `count` finds in the lines of its output.
+pub fn run_counting(command: &mut Command, cure: &str, count: fn(&str) -> Option<Count>) -> Result<Count> {
+    let line = line(command);
+    eprintln!("  $ {line}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("`{line}` could not be started"))?;
+    let mut total = Count::default();
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+    let mut bytes = Vec::new();
+    while stdout.read_until(b'\n', &mut bytes)? > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        print!("{text}");
+        if let Some(found) = count(&text) {
+            total.passed += found.passed;
+            total.ignored += found.ignored;
+        }
+        bytes.clear();
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`{line}` ended with {status}. {cure}");
+    }
+    if total.passed == 0 {
+        bail!("`{line}` ran no test. {cure}");
+    }
+    Ok(total)
 }
 
 /// What the command prints, without its last line break.

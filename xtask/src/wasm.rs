@@ -78,6 +78,7 @@ pub fn bindgen(wasm: &Path, folder: &Path, name: &str, debug: bool, start: bool)
                 .typescript(true)
                 .keep_debug(debug)
                 .remove_name_section(!debug)
+                .omit_default_module_path(false)
                 .emit_start(start)
                 .generate(folder)
         })
@@ -85,8 +86,8 @@ pub fn bindgen(wasm: &Path, folder: &Path, name: &str, debug: bool, start: bool)
     made.with_context(|| format!("wasm-bindgen could not make JS glue for {}", wasm.display()))
 }
 
-/// Compiles tests/wasm*.rs for wasm32 and returns each module with its test's name.
-pub fn test_modules() -> Result<Vec<(String, PathBuf)>> {
+/// The names of tests/wasm*.rs.
+pub fn test_names() -> Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(root().join("tests"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|file| file.strip_suffix(".rs").filter(|stem| stem.starts_with("wasm")).map(str::to_owned))
@@ -95,6 +96,12 @@ pub fn test_modules() -> Result<Vec<(String, PathBuf)>> {
     if names.is_empty() {
         bail!("there is no tests/wasm*.rs: the checkout is not complete");
     }
+    Ok(names)
+}
+
+/// Compiles tests/wasm*.rs for wasm32 and returns each module with its test's name.
+pub fn test_modules() -> Result<Vec<(String, PathBuf)>> {
+    let names = test_names()?;
     let mut build = cargo();
     build.args(["test", "--no-run", "--no-default-features", "--target", TARGET, "--config", "wasm-pack.toml"]);
     build.args(["--message-format", "json-render-diagnostics"]);

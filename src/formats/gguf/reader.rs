@@ -207,14 +207,15 @@ impl Found {
         }
         let cols = shape[shape.len() - 1];
         let rows = shape[..shape.len() - 1].iter().product::<u64>();
-        let Some(row) = dtype.row_bytes(cols) else {
+        if !cols.is_multiple_of(dtype.group as u64) {
             bail!(BadHeader, "rows of {cols} elements do not divide into {}'s blocks of {}", dtype.name, dtype.group);
-        };
+        }
         if offset != self.data_end {
             let next = self.data_end;
             bail!(BadHeader, "the tensor begins at {offset}, where {next} is next: a gap or an overlap");
         }
-        let end = row.checked_mul(rows).and_then(|bytes| offset.checked_add(bytes)).filter(|&end| end <= u64::MAX / 2);
+        let bytes = dtype.row_bytes(cols).and_then(|row| row.checked_mul(rows));
+        let end = bytes.and_then(|bytes| offset.checked_add(bytes)).filter(|&end| end <= u64::MAX / 2);
         let Some(end) = end else {
             bail!(BadHeader, "the tensor ends beyond what 63 bits can count");
         };

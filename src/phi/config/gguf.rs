@@ -58,7 +58,7 @@ impl Config {
             // convert_hf_to_gguf.py writes 0 where config.json says null.
             sliding_window: keys.optional_size("attention.sliding_window")?.filter(|&n| n > 0),
             context,
-            original_context: if long.is_some() { original } else { context },
+            original_context: original,
             rope: Rope {
                 theta: keys.number("rope.freq_base")?.unwrap_or(10_000.0),
                 dim: keys.optional_size("rope.dimension_count")?.unwrap_or(head_dim),
@@ -70,6 +70,28 @@ impl Config {
         }
         .check()
     }
+}
+
+/// The `phi3.*` keys for a configuration, in convert_hf_to_gguf.py's order and with `general.file_type` among them, as
+/// there.
+pub fn metadata(config: &Config, file_type: u32) -> Metadata {
+    let size = |n: usize| Value::U32(u32::try_from(n).unwrap_or(u32::MAX));
+    let keys = [
+        ("phi3.context_length", size(config.context)),
+        ("phi3.rope.scaling.original_context_length", size(config.original_context)),
+        ("phi3.embedding_length", size(config.hidden)),
+        ("phi3.feed_forward_length", size(config.ffn)),
+        ("phi3.block_count", size(config.layers)),
+        ("phi3.attention.head_count", size(config.heads)),
+        ("phi3.attention.head_count_kv", size(config.kv_heads)),
+        ("phi3.attention.layer_norm_rms_epsilon", Value::F32(config.norm_eps)),
+        ("phi3.rope.dimension_count", size(config.rope.dim)),
+        ("phi3.rope.freq_base", Value::F32(config.rope.theta)),
+        ("general.file_type", Value::U32(file_type)),
+        // llama.cpp reads no window as 0.
+        ("phi3.attention.sliding_window", size(config.sliding_window.unwrap_or(0))),
+    ];
+    keys.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
 fn end_tokens(keys: &Keys) -> Result<Vec<u32>> {

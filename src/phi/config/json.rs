@@ -187,7 +187,7 @@ fn architecture(fields: &Fields) -> Result<String> {
     }
 }
 
-/// The rotary embedding, and the tokens before LongRoPE's switch.
+/// The rotary embedding, and the original context.
 fn rope(fields: &Fields, head_dim: usize, context: usize) -> Result<(Rope, usize)> {
     // transformers lets rope_scaling win over rope_parameters, and the values inside over those beside it.
     let inner = match fields.object("rope_scaling")? {
@@ -212,8 +212,7 @@ fn rope(fields: &Fields, head_dim: usize, context: usize) -> Result<(Rope, usize
         "longrope" | "su" | "yarn" => Some(long_rope(&inner, dim, context, original)?),
         other => bail!(Unsupported, "the rope type is {other}; Phi-3 models use default or longrope"),
     };
-    let original_context = if long.is_some() { original } else { context };
-    Ok((Rope { theta: theta as f32, dim, long }, original_context))
+    Ok((Rope { theta: theta as f32, dim, long }, original))
 }
 
 fn long_rope(inner: &Fields, dim: usize, context: usize, original: usize) -> Result<LongRope> {

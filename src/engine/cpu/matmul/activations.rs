@@ -1,9 +1,14 @@
 //! Activations, rounded to 15 bits with a scale for each block of 32.
 
 use super::BLOCK;
+use crate::quant::Kernels;
 
 /// The largest level: 32 products with weights of up to ±4096 (Q6_K: six bits times a signed byte) stay within 32 bits.
 pub const MAX: f32 = 16383.0;
+/// 1.5 · 2^23: in this binade the last bit weighs 1, so adding it rounds to the nearest integer, ties to even.
+pub const MAGIC: f32 = 12_582_912.0;
+/// Magnitudes from these bits on are infinite or no number.
+pub const INFINITY: u32 = 0x7f80_0000;
 
 /// `[tokens, cols]`.
 #[derive(Default)]
@@ -17,28 +22,28 @@ pub struct Activations {
 
 impl Activations {
     /// `level = x · (MAX / max|x|)`, rounded to nearest, ties to even. A NaN or infinity makes its whole block NaN.
-    pub fn round(&mut self, x: &[f32]) {
+    pub fn round(&mut self, kernels: Kernels, x: &[f32]) {
         self.levels.resize(x.len(), 0);
         self.scales.resize(x.len() / BLOCK, 0.0);
         self.sums.resize(x.len() / BLOCK, 0);
-        let blocks = x.chunks_exact(BLOCK).zip(self.levels.chunks_exact_mut(BLOCK));
+        let blocks = x.as_chunks().0.iter().zip(self.levels.as_chunks_mut().0);
         for (((x, levels), scale), sum) in blocks.zip(&mut self.scales).zip(&mut self.sums) {
-            let mut max = [0.0f32; 8];
-            for x in x.chunks_exact(8) {
-                for i in 0..8 {
-                    max[i] = if x[i].abs() > max[i] { x[i].abs() } else { max[i] };
-                }
-            }
-            let max = max.into_iter().fold(0.0, f32::max);
-            let poison = x.iter().map(|x| x * 0.0).sum::<f32>(); // 0, or NaN
-            let inverse = if max > 0.0 { MAX / max } else { 0.0 };
-            *scale = max / MAX + poison;
-            *sum = 0;
-            for (level, x) in levels.iter_mut().zip(x) {
-                // In this binade the last bit weighs 1 and the low half of the bits is the integer.
-                *level = (x * inverse + 12_582_912.0).to_bits() as i16;
-                *sum += i32::from(*level);
-            }
+            (*scale, *sum) = match kernels {
+                Kernels::Scalar => super::scalar::round(x, levels),
+                #[cfg(target_feature = "simd128")]
+                Kernels::Simd128 => super::simd128::round(x, levels),
+            };
         }
+    }
+}
+
+/// The scale, and what to multiply by, for a block whose largest magnitude has these bits.
+#[inline(always)]
+pub fn scale(max: u32) -> (f32, f32) {
+    let max = f32::from_bits(max);
+    match max {
+        0.0 => (0.0, 0.0),
+        max if max < f32::INFINITY => (max / MAX, MAX / max),
+        _ => (f32::NAN, 0.0),
     }
 }

@@ -11,6 +11,8 @@ pub mod q4_0;
 pub mod q6_k;
 pub mod q8_0;
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use crate::bail;
 use crate::error::Result;
@@ -49,6 +51,8 @@ pub struct Scratch {
     pub levels: Vec<i16>,
     pub scales: Vec<f32>,
     pub floats: Vec<f32>,
+    #[cfg(target_feature = "simd128")]
+    pub panel: simd128::Panel,
     /// Attention's scores.
     pub scores: Vec<f32>,
 }

@@ -1,7 +1,8 @@
 //! The definition of integer matrix products: rows as they stand in the file, unpacked one at a time.
 
-use super::activations::Activations;
+use super::activations::{Activations, MAGIC, scale};
 use super::{BLOCK, Kernel, Scratch};
+use crate::quant::Kernels;
 
 /// A scheme whose weights are integers times a scale per [`BLOCK`].
 pub trait Levels {
@@ -50,7 +51,7 @@ impl<L: Levels> Kernel for Rows<L> {
     fn matmul(&self, store: &[u8], cols: usize, x: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let tokens = x.len() / cols;
         let rows = out.len() / tokens;
-        scratch.x.round(x);
+        scratch.x.round(Kernels::Scalar, x);
         for row in 0..rows {
             Self::unpack(store, cols, row, &mut scratch.levels, &mut scratch.scales);
             for t in 0..tokens {
@@ -72,4 +73,20 @@ fn dot(levels: &[i16], scales: &[f32], x: &Activations, t: usize) -> f32 {
         sum += (scale * x_scale) * block as f32;
     }
     sum
+}
+
+/// Rounds a block of activations; its scale, and the sum of its levels.
+pub fn round(x: &[f32; BLOCK], levels: &mut [i16; BLOCK]) -> (f32, i32) {
+    let max = x.iter().fold(0, |max, x| x.abs().to_bits().max(max));
+    let (scale, inverse) = scale(max);
+    if scale.is_nan() {
+        levels.fill(0);
+        return (scale, 0);
+    }
+    let mut sum = 0;
+    for (level, x) in levels.iter_mut().zip(x) {
+        *level = (x * inverse + MAGIC).to_bits() as i16; // the integer stands in the low bits
+        sum += i32::from(*level);
+    }
+    (scale, sum)
 }

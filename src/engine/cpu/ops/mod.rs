@@ -4,6 +4,8 @@
 //! reductions, which the compiler vectorizes in every build.
 
 pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
 
 use crate::engine::Attention;
 use crate::quant::Kernels;
@@ -14,7 +16,7 @@ macro_rules! dispatch {
         match $kernels {
             $crate::quant::Kernels::Scalar => scalar::$function($($argument),*),
             #[cfg(target_feature = "simd128")]
-            $crate::quant::Kernels::Simd128 => scalar::$function($($argument),*), // until the kernels are written
+            $crate::quant::Kernels::Simd128 => simd128::$function($($argument),*),
         }
     };
 }

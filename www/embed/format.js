@@ -1,4 +1,4 @@
-/** Numbers as people read them. English throughout, as the page is. */
+/** Numbers as people read them, on the page and in the element. English throughout, as both are. */
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 

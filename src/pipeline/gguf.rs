@@ -1,0 +1,252 @@
+//! The plan of a GGUF file: keys, values, tensors and their order as llama.cpp's tools write them.
+//!
+//! F32, F16 and BF16 follow convert_hf_to_gguf.py; quantized types follow llama-quantize run on its output, which sorts
+//! tensors by layer and name and moves two keys to the end. A GGUF as source goes llama-quantize's way.
+
+use super::{Literal, Options, OutputFile, Plan, Task};
+use crate::bail;
+use crate::checkpoint::{Checkpoint, Kind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::formats::gguf::mix::{self, Matrix, Mix};
+use crate::formats::gguf::writer::{self, Entry};
+use crate::formats::gguf::{Metadata, Value, naming, tokenizer};
+use crate::phi::config::{GGUF_ARCHITECTURE, gguf as keys};
+use crate::phi::names::Role;
+use crate::tensor::{DType, elements};
+use regex_lite::Regex;
+use serde_json::Value as Json;
+
+/// ggml's GGML_QNT_VERSION.
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// A tensor of the output: its bytes come from the checkpoint, or are known already.
+struct Output {
+    role: Role,
+    name: String,
+    dtype: DType,
+    bytes: Option<Vec<u8>>,
+}
+
+pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
+    let Some(mix) = mix::by_name(&options.scheme) else {
+        let names: Vec<&str> = mix::available().map(|mix| mix.name).collect();
+        bail!(BadOption, "GGUF has no scheme {:?} here; there are {}", options.scheme, names.join(", "));
+    };
+    let config = &checkpoint.config;
+    if config.heads * config.head_dim != config.hidden {
+        bail!(Unsupported, "head_dim · num_attention_heads is not hidden_size, which llama.cpp's phi3 cannot have");
+    }
+    let mut notices = checkpoint.notices.clone();
+    let mut outputs = outputs(checkpoint, mix, options, &mut notices)?;
+    let quantizes = !mix.is_plain() || checkpoint.kind == Kind::Gguf;
+    if quantizes {
+        outputs.sort_by(|a, b| {
+            let layer = |output: &Output| output.role.layer().map_or(0, |layer| layer + 1);
+            layer(a).cmp(&layer(b)).then_with(|| a.name.cmp(&b.name))
+        });
+    }
+    let metadata = match checkpoint.kind {
+        Kind::Safetensors => converted(checkpoint, mix, &outputs)?,
+        Kind::Gguf => checkpoint.headers[0].metadata.clone(),
+    };
+    let metadata = if quantizes { requantized(metadata, mix) } else { metadata };
+
+    let entries: Vec<Entry> =
+        outputs.iter().map(|o| Entry { name: o.name.clone(), shape: o.role.shape(config), dtype: o.dtype }).collect();
+    let layout = writer::layout(&metadata, &entries)?;
+    let mut literals = vec![Literal { file: 0, offset: 0, bytes: layout.head }];
+    let mut tasks = Vec::new();
+    for (i, output) in outputs.into_iter().enumerate() {
+        let (offset, end) = (layout.offsets[i], layout.offsets[i] + layout.sizes[i]);
+        match output.bytes {
+            Some(bytes) => literals.push(Literal { file: 0, offset, bytes }),
+            None => push_tasks(checkpoint, output.role, &output.name, output.dtype, offset, &mut tasks)?,
+        }
+        let next = layout.offsets.get(i + 1).copied().unwrap_or(layout.size);
+        if next > end {
+            literals.push(Literal { file: 0, offset: end, bytes: vec![0; (next - end) as usize] });
+        }
+    }
+    tasks.sort_by_key(|task| (task.source_file, task.source.start));
+    let name = match &options.name {
+        Some(name) => name.strip_suffix(".gguf").unwrap_or(name).to_owned(),
+        None => format!("{}-{}", checkpoint.name, mix.name),
+    };
+    let files = vec![OutputFile { name: format!("{name}.gguf"), bytes: layout.size }];
+    Ok(Plan { files, literals, tasks, notices })
+}
+
+/// Every tensor of the output in convert_hf_to_gguf.py's order: computed ones, then file by file, by name.
+fn outputs(checkpoint: &Checkpoint, mix: &Mix, options: &Options, notices: &mut Vec<String>) -> Result<Vec<Output>> {
+    let config = &checkpoint.config;
+    let mut outputs = Vec::new();
+    if let (Kind::Safetensors, Some(long)) = (checkpoint.kind, &config.rope.long) {
+        for (role, factors) in [(Role::RopeFactorsLong, &long.long), (Role::RopeFactorsShort, &long.short)] {
+            let bytes = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+            outputs.push(Output { role, name: gguf_name(role)?, dtype: DType::F32, bytes: Some(bytes) });
+        }
+    }
+    // The place of a tensor in the checkpoint: of a fused one, its first part's.
+    let mut needed = Vec::new();
+    for role in checkpoint.needed() {
+        let pieces = checkpoint.pieces(role)?;
+        let place = pieces.iter().map(|piece| (piece.located.file, piece.located.info.name.as_str())).min();
+        needed.push((place, role));
+    }
+    needed.sort();
+
+    let overrides = Overrides::new(options)?;
+    let mut used = vec![false; overrides.0.len()];
+    for (_, role) in needed {
+        let name = gguf_name(role)?;
+        let pieces = checkpoint.pieces(role)?;
+        let sources: Vec<&str> = pieces.iter().map(|piece| piece.located.info.name.as_str()).collect();
+        let dtype = match matrix(role) {
+            None if checkpoint.kind == Kind::Gguf => pieces[0].located.info.dtype,
+            None => DType::F32,
+            Some(matrix) => {
+                let layer = role.layer().unwrap_or(0);
+                let wanted = match overrides.find(&name, &sources) {
+                    Some((index, scheme)) => {
+                        used[index] = true;
+                        scheme
+                    }
+                    None if options.pure => mix.base,
+                    None => mix.choose(matrix, layer, config.layers, config.tied),
+                };
+                let cols = *role.shape(config).last().unwrap_or(&1);
+                let fitting = mix::fit(wanted, cols);
+                if fitting != wanted {
+                    notices.push(format!(
+                        "{name} becomes {fitting}: its rows of {cols} do not divide into {wanted}'s blocks"
+                    ));
+                }
+                mix::dtype(fitting).ok_or_else(|| Error::new(ErrorKind::BadOption, format!("GGUF has no {fitting}")))?
+            }
+        };
+        outputs.push(Output { role, name, dtype, bytes: None });
+    }
+    for (used, (pattern, _)) in used.iter().zip(&overrides.0) {
+        if !used {
+            notices.push(format!("the override {:?} matches no matrix", pattern.as_str()));
+        }
+    }
+    Ok(outputs)
+}
+
+fn gguf_name(role: Role) -> Result<String> {
+    role.gguf_name().ok_or_else(|| Error::new(ErrorKind::Internal, format!("{role:?} has no name in GGUF")))
+}
+
+/// What mixes tell apart; `None` for norms and factors, which are never quantized.
+fn matrix(role: Role) -> Option<Matrix> {
+    match role {
+        Role::TokenEmbedding => Some(Matrix::TokenEmbedding),
+        Role::Output => Some(Matrix::Output),
+        Role::Qkv(_) | Role::QkvPart(..) => Some(Matrix::AttentionQkv),
+        Role::AttentionOutput(_) => Some(Matrix::AttentionOutput),
+        Role::GateUp(_) | Role::GateUpPart(..) => Some(Matrix::FfnUp),
+        Role::FfnDown(_) => Some(Matrix::FfnDown),
+        _ => None,
+    }
+}
+
+/// The user's exceptions, compiled.
+struct Overrides(Vec<(Regex, &'static str)>);
+
+impl Overrides {
+    fn new(options: &Options) -> Result<Self> {
+        let compile = |o: &super::Override| {
+            let regex = Regex::new(&o.pattern).map_err(|e| {
+                Error::new(ErrorKind::BadOption, format!("the override {:?} is no regular expression: {e}", o.pattern))
+            })?;
+            let scheme = crate::quant::SCHEMES
+                .iter()
+                .map(|scheme| scheme.spec())
+                .find(|spec| spec.ggml_type.is_some() && spec.dtype.name.eq_ignore_ascii_case(&o.scheme));
+            match scheme {
+                Some(spec) => Ok((regex, spec.dtype.name)),
+                None => bail!(BadOption, "the override {:?} names {:?}, which GGUF has not here", o.pattern, o.scheme),
+            }
+        };
+        options.overrides.iter().map(compile).collect::<Result<_>>().map(Self)
+    }
+
+    /// The first pattern that matches one of the names.
+    fn find(&self, output: &str, sources: &[&str]) -> Option<(usize, &'static str)> {
+        let matches = |regex: &Regex| regex.is_match(output) || sources.iter().any(|name| regex.is_match(name));
+        self.0.iter().enumerate().find(|(_, (regex, _))| matches(regex)).map(|(i, (_, scheme))| (i, *scheme))
+    }
+}
+
+/// The tasks that fill one tensor of the output.
+fn push_tasks(
+    checkpoint: &Checkpoint,
+    role: Role,
+    name: &str,
+    to: DType,
+    offset: u64,
+    tasks: &mut Vec<Task>,
+) -> Result<()> {
+    for piece in checkpoint.pieces(role)? {
+        let info = &piece.located.info;
+        let place = |e: Error| e.in_tensor(info.name.clone());
+        if info.dtype != to && info.dtype.group > 1 {
+            let what = format!(
+                "the weights are {} already, and to quantize them again to {} would lose more: open the original checkpoint",
+                info.dtype.name, to.name
+            );
+            return Err(place(Error::new(ErrorKind::Unsupported, what)));
+        }
+        let (rows, cols) = (info.rows(), info.cols());
+        let Some(row_bytes) = to.row_bytes(cols) else {
+            return Err(place(Error::new(ErrorKind::Internal, "the plan's type does not fit the rows")));
+        };
+        tasks.push(Task {
+            tensor: info.name.clone(),
+            output: name.to_owned(),
+            source_file: piece.located.file,
+            source: info.span.clone(),
+            from: info.dtype,
+            to,
+            rows,
+            cols,
+            file: 0,
+            offset: offset + piece.row * row_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// All keys as convert_hf_to_gguf.py writes them.
+fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output]) -> Result<Metadata> {
+    let config = &checkpoint.config;
+    let mut metadata: Metadata = vec![("general.architecture".into(), Value::String(GGUF_ARCHITECTURE.into()))];
+    if let Some(long) = &config.rope.long {
+        metadata.push(("phi3.rope.scaling.attn_factor".into(), Value::F32(long.attention_factor)));
+    }
+    let json = |name: &str| checkpoint.texts.get(name).and_then(|text| serde_json::from_str::<Json>(text).ok());
+    let mut parameters = 0u64;
+    for output in outputs {
+        parameters = parameters.saturating_add(elements(&output.role.shape(config))?);
+    }
+    let hf_config = json("config.json").unwrap_or(Json::Null);
+    let generation = json("generation_config.json");
+    metadata.extend(naming::metadata(&checkpoint.name, &hf_config, generation.as_ref(), parameters));
+    metadata.extend(keys::metadata(config, mix.file_type));
+    metadata.push(("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)));
+    let sources = tokenizer::Sources { texts: &checkpoint.texts, blobs: &checkpoint.blobs, vocab: config.vocab };
+    metadata.extend(tokenizer::metadata(&sources)?);
+    Ok(metadata)
+}
+
+/// llama-quantize sets two keys, which then stand at the end.
+fn requantized(mut metadata: Metadata, mix: &Mix) -> Metadata {
+    const MOVED: [&str; 2] = ["general.quantization_version", "general.file_type"];
+    // The alignment is 32 whatever it was, and a file made of shards is whole.
+    let gone = |key: &str| MOVED.contains(&key) || key.starts_with("split.") || key == "general.alignment";
+    metadata.retain(|(key, _)| !gone(key));
+    metadata.push((MOVED[0].into(), Value::U32(QUANTIZATION_VERSION)));
+    metadata.push((MOVED[1].into(), Value::U32(mix.file_type)));
+    metadata
+}
