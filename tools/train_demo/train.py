@@ -1,5 +1,8 @@
 """Train the demo on chats that data.py invents while training goes on.
 
+Several processes of one thread share a batch on a CPU: on a busy machine they
+wait for each other once a step, threads would do so in every operation.
+
 The weights are float32; the matrix products run in bfloat16. The learning rate
 follows the clock, so the run ends decayed after --minutes on any machine.
 """
@@ -11,7 +14,9 @@ import time
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from tokenizers import Tokenizer
 from transformers import Phi3ForCausalLM
 
 from data import make_chat, messages
@@ -124,14 +129,19 @@ class Muon:
 
     @torch.no_grad()
     def step(self, lr):
-        for p, sizes, m in self.items:
+        """Each process makes the steps of some of the matrices."""
+        rank, procs = dist.get_rank(), dist.get_world_size()
+        for p, sizes, m in self.items[rank::procs]:
             m.lerp_(p.grad, 1 - self.momentum)
             g = p.grad.lerp(m, self.momentum)
             p.mul_(1 - lr * self.decay)
             for rows, part in zip(p.split(sizes), g.split(sizes)):
                 scale = max(1, part.shape[0] / part.shape[1]) ** 0.5
                 rows.add_(orthogonal(part), alpha=-lr * scale)
+        for i, (p, _, _) in enumerate(self.items):
             p.grad = None
+            if procs > 1:
+                dist.broadcast(p.data, i % procs)
 
 
 def fused_parts(config):
@@ -157,7 +167,7 @@ def optimizers(model):
 
 def rate(done):
     """Share of the full learning rate: short warm-up, level, then down to zero."""
-    return max(0.01, min(1.0, done / 0.01, (1 - done) / 0.6))
+    return max(0.01, min(1.0, done / 0.01, (1 - done) / 0.8))
 
 
 # ------------------------------------------------------------------ training
@@ -166,19 +176,19 @@ def rate(done):
 class Trainer:
     def __init__(self, args):
         self.args = args
-        torch.manual_seed(args.seed)
-        self.tok = make_tokenizer()
+        torch.manual_seed(args.seed)  # all processes begin with the same weights
+        start = torch.load(args.start) if args.start else None
+        self.tok = Tokenizer.from_str(start["tokenizer"]) if start else make_tokenizer()
         self.model = Phi3ForCausalLM(make_config(self.tok)).to(args.device)
         self.model.set_attn_implementation("sdpa")
-        if args.start:
-            self.model.load_state_dict(torch.load(args.start)["state"])
+        if start:
+            self.model.load_state_dict(start["state"])
         self.body = torch.compile(self.model.model) if args.compile else self.model.model
         self.muon, self.adam = optimizers(self.model)
-        self.train_data = Packer(self.tok, "train", args.seed)
+        self.train_data = Packer(self.tok, "train", 1000 * args.seed + dist.get_rank())
         test = Packer(self.tok, "test", 5)
         self.test_batches = [test.batch(args.rows) for _ in range(args.test_batches)]
         self.best = -1.0
-        Path(args.work).mkdir(parents=True, exist_ok=True)
 
     def logits(self, batch):
         """Logits where the next token is part of an answer; which one; which answer."""
@@ -192,11 +202,18 @@ class Trainer:
             out = self.model.lm_head(hidden[:, :-1][wanted])
         return out.float(), tokens[:, 1:][wanted], answer[:, 1:][wanted]
 
+    def warm_up(self):
+        """Compile, outside of the time that --minutes counts."""
+        out, target, _ = self.logits(self.train_data.batch(self.args.rows))
+        F.cross_entropy(out, target).backward()
+        self.model.zero_grad(set_to_none=True)
+
     def step(self, done):
         batch = self.train_data.batch(self.args.rows)
         out, target, _ = self.logits(batch)
         loss = F.cross_entropy(out, target)
         loss.backward()
+        self.average_gradients()
         self.muon.step(self.args.lr * rate(done))
         for group in self.adam.param_groups:
             group["lr"] = self.args.adam_lr * rate(done)
@@ -204,10 +221,20 @@ class Trainer:
         self.adam.zero_grad(set_to_none=True)
         return loss.item(), int((batch[2] > 0).sum())
 
-    @torch.no_grad()
+    def average_gradients(self):
+        procs = dist.get_world_size()
+        if procs > 1:
+            grads = [p.grad for p in self.model.parameters()]
+            flat = torch.cat([g.flatten() for g in grads]).div_(procs)
+            dist.all_reduce(flat)
+            for g, mean in zip(grads, flat.split([g.numel() for g in grads])):
+                g.copy_(mean.view_as(g))
+
     def test(self):
         """Share of exact answers per task. Greedy decoding writes an answer
-        exactly when each of its tokens is the likeliest after the right ones."""
+        exactly when each of its tokens is the likeliest after the right ones.
+
+        Gradients stay on: without them torch.compile would compile once more."""
         right, count = {}, {}
         for batch in self.test_batches:
             out, target, answer = self.logits(batch)
@@ -223,38 +250,58 @@ class Trainer:
         state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         if mean >= self.best:
             self.best = mean
-            torch.save({"state": state, "log": line}, Path(self.args.work) / "best.pt")
+            torch.save({"state": state, "tokenizer": self.tok.to_str(), "log": line}, Path(self.args.work) / "best.pt")
         with open(Path(self.args.work) / "log.jsonl", "a") as f:
             f.write(json.dumps(line) + "\n")
 
+    def report(self, minutes, steps, seen, loss):
+        scores = self.test()
+        line = {"minutes": round(minutes, 1), "steps": steps, "tokens": seen, "loss": round(loss, 4),
+                "scores": {k: round(v, 3) for k, v in scores.items()}}
+        print(json.dumps(line), flush=True)
+        self.snapshot(scores, line)
+
     def run(self):
-        start = time.time()
-        seen, steps, steps_before, loss_sum, last_test = 0, 0, 0, 0.0, start
+        first, procs = dist.get_rank() == 0, dist.get_world_size()
+        start = last_test = time.time()
+        seen, steps, losses = 0, 0, []
         while True:
-            done = (time.time() - start) / (60 * self.args.minutes)
-            if done < 1:
-                loss, tokens = self.step(done)
-                seen, steps, loss_sum = seen + tokens, steps + 1, loss_sum + loss
-            if done >= 1 or time.time() - last_test > 60 * self.args.test_minutes:
-                scores = self.test()
-                line = {"minutes": round((time.time() - start) / 60, 1), "steps": steps, "tokens": seen,
-                        "loss": round(loss_sum / max(steps - steps_before, 1), 4),
-                        "scores": {k: round(v, 3) for k, v in scores.items()}}
-                print(json.dumps(line), flush=True)
-                self.snapshot(scores, line)
-                steps_before, loss_sum, last_test = steps, 0.0, time.time()
+            clock = torch.tensor([(time.time() - start) / 60])
+            dist.broadcast(clock, 0)  # one clock for all
+            minutes = clock.item()
+            done = minutes / self.args.minutes
+            if first and losses and (done >= 1 or time.time() - last_test > 60 * self.args.test_minutes):
+                self.report(minutes, steps, seen, sum(losses) / len(losses))
+                losses, last_test = [], time.time()
             if done >= 1:
                 break
-        best = torch.load(Path(self.args.work) / "best.pt")
-        export(best["state"], self.tok, self.args.out)
+            loss, tokens = self.step(done)
+            seen, steps, losses = seen + procs * tokens, steps + 1, losses + [loss]
+        if first:
+            best = torch.load(Path(self.args.work) / "best.pt")
+            export(best["state"], self.tok, self.args.out)
+
+
+def worker(rank, args):
+    torch.set_num_threads(args.threads)
+    dist.init_process_group("gloo", init_method=f"file://{Path(args.work).resolve()}/meet", rank=rank, world_size=args.procs)
+    trainer = Trainer(args)
+    if rank:
+        dist.barrier()  # the first process compiles, the others find that in the cache
+    trainer.warm_up()
+    if not rank:
+        dist.barrier()
+    trainer.run()
+    dist.destroy_process_group()
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--rows", type=int, default=16)
+    p.add_argument("--procs", type=int, default=2)
+    p.add_argument("--threads", type=int, default=1, help="of each process")
+    p.add_argument("--rows", type=int, default=4, help="of each process")
     p.add_argument("--lr", type=float, default=0.02)
     p.add_argument("--adam-lr", type=float, default=0.003)
     p.add_argument("--seed", type=int, default=1)
@@ -265,8 +312,9 @@ def main():
     p.add_argument("--work", default="work", help="snapshots and log")
     p.add_argument("--out", default="work/demo", help="the checkpoint folder")
     args = p.parse_args()
-    torch.set_num_threads(args.threads)
-    Trainer(args).run()
+    Path(args.work).mkdir(parents=True, exist_ok=True)
+    (Path(args.work) / "meet").unlink(missing_ok=True)
+    torch.multiprocessing.spawn(worker, (args,), nprocs=args.procs)
 
 
 if __name__ == "__main__":
