@@ -1,7 +1,7 @@
 //! A model on a device: which tensors it wants, in which form, and where they are put.
 
 use crate::bail;
-use crate::checkpoint::{Checkpoint, Located};
+use crate::checkpoint::{Checkpoint, Piece};
 use crate::engine::Backend;
 use crate::error::{Error, ErrorKind, Result};
 use crate::phi::cache::RopeTables;
@@ -100,38 +100,21 @@ impl<B: Backend> Loader<B> {
         let mut loader =
             Self { backend, config, context, wanted: Vec::new(), targets: Vec::new(), slots: BTreeMap::new() };
 
-        let mut found: BTreeMap<Role, &Located> = BTreeMap::new();
-        for tensor in &checkpoint.tensors {
-            let name = &tensor.info.name;
-            if let Some(role) = Role::from_hf(name).or_else(|| Role::from_gguf(name)) {
-                found.entry(role).or_insert(tensor);
-            }
+        let mut pieces = Vec::new();
+        for role in checkpoint.needed() {
+            pieces.extend(checkpoint.pieces(role)?.into_iter().map(|piece| (role, piece)));
         }
-        let mut entries = Vec::new();
-        for role in loader.roles() {
-            entries.extend(present(&found, role)?);
-        }
-        entries.sort_by_key(|(_, tensor)| (tensor.file, tensor.info.span.start));
-        for (role, tensor) in entries {
-            loader.want(role, tensor).map_err(|error| error.in_tensor(&tensor.info.name))?;
+        pieces.sort_by_key(|(_, piece)| (piece.located.file, piece.located.info.span.start));
+        for (role, piece) in pieces {
+            loader.want(role, &piece).map_err(|error| error.in_tensor(&piece.located.info.name))?;
         }
         Ok(loader)
     }
 
-    /// Every tensor of the model, fused ones whole.
-    fn roles(&self) -> Vec<Role> {
-        let mut roles = Role::all(&self.config);
-        // A GGUF keeps LongRoPE's factors as tensors; config.json holds them itself.
-        if self.config.rope.long.as_ref().is_some_and(|long| long.long.is_empty()) {
-            roles.extend([Role::RopeFactorsLong, Role::RopeFactorsShort]);
-        }
-        roles
-    }
-
-    /// Makes room for one tensor.
-    fn want(&mut self, role: Role, tensor: &Located) -> Result<()> {
-        let info = &tensor.info;
-        let shape = role.shape(&self.config);
+    /// Makes room for one tensor, all of `fused` or a part of it.
+    fn want(&mut self, fused: Role, piece: &Piece) -> Result<()> {
+        let (info, file) = (&piece.located.info, piece.located.file);
+        let shape = piece.located.role.unwrap_or(fused).shape(&self.config);
         if info.shape != shape {
             bail!(BadShape, "the shape is {:?}, but the configuration implies {shape:?}", info.shape);
         }
@@ -147,9 +130,8 @@ impl<B: Backend> Loader<B> {
         if info.rows().checked_mul(row_bytes) != Some(info.bytes()) {
             bail!(BadHeader, "{} bytes for {} rows of {row_bytes} bytes", info.bytes(), info.rows());
         }
-        let (fused, first) = role.fused(&self.config);
         match self.slots.get(&fused) {
-            None if role.is_matrix() => {
+            None if fused.is_matrix() => {
                 let (rows, cols) = match fused.shape(&self.config)[..] {
                     [rows, cols] => (size(rows)?, size(cols)?),
                     _ => unreachable!("matrices have two dimensions"),
@@ -165,8 +147,8 @@ impl<B: Backend> Loader<B> {
             }
             Some(_) => {}
         }
-        self.targets.push(Target { role: fused, first, rows: info.rows(), seen: 0, dtype: info.dtype });
-        self.wanted.push(Wanted { tensor: info.name.clone(), file: tensor.file, span: info.span.clone(), row_bytes });
+        self.targets.push(Target { role: fused, first: piece.row, rows: info.rows(), seen: 0, dtype: info.dtype });
+        self.wanted.push(Wanted { tensor: info.name.clone(), file, span: info.span.clone(), row_bytes });
         Ok(())
     }
 
@@ -258,28 +240,6 @@ impl<B: Backend> Loader<B> {
         let values = self.vector(role);
         self.backend.upload(&values)
     }
-}
-
-/// The tensors that make up `role`: itself, or all of its parts.
-fn present<'a>(found: &BTreeMap<Role, &'a Located>, role: Role) -> Result<Vec<(Role, &'a Located)>> {
-    let parts = match role {
-        Role::Qkv(n) => (0..3).map(|part| Role::QkvPart(n, part)).collect(),
-        Role::GateUp(n) => (0..2).map(|part| Role::GateUpPart(n, part)).collect(),
-        _ => Vec::new(),
-    };
-    let mut wanted = vec![role];
-    if !found.contains_key(&role) && parts.iter().any(|part| found.contains_key(part)) {
-        wanted = parts;
-    }
-    let locate = |role: Role| match found.get(&role) {
-        Some(tensor) => Ok((role, *tensor)),
-        None => {
-            let name = role.hf_name().or_else(|| role.gguf_name()).unwrap_or_default();
-            let message = "the checkpoint lacks a tensor that the model needs; is a weight file missing?";
-            Err(Error::new(ErrorKind::MissingTensor, message).in_tensor(name))
-        }
-    };
-    wanted.into_iter().map(locate).collect()
 }
 
 /// A vector's elements as f32.
