@@ -185,7 +185,7 @@ class Trainer:
             self.model.load_state_dict(start["state"])
         self.body = torch.compile(self.model.model) if args.compile else self.model.model
         self.muon, self.adam = optimizers(self.model)
-        self.train_data = Packer(self.tok, "train", 1000 * args.seed + dist.get_rank())
+        self.train_data = Packer(self.tok, "train", 1000 * args.seed + dist.get_rank(), args.mix)
         test = Packer(self.tok, "test", 5)
         self.test_batches = [test.batch(args.rows) for _ in range(args.test_batches)]
         self.best = -1.0
@@ -309,6 +309,7 @@ def main():
     p.add_argument("--test-batches", type=int, default=4)
     p.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     p.add_argument("--start", help="a snapshot to go on from")
+    p.add_argument("--mix", type=json.loads, help='shares of the subjects, as {"facts": 0.7, "sum": 0.3}')
     p.add_argument("--work", default="work", help="snapshots and log")
     p.add_argument("--out", default="work/demo", help="the checkpoint folder")
     args = p.parse_args()
