@@ -7,10 +7,12 @@ pub use builder::Builder;
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::Header;
+use crate::formats::gguf::{self, Metadata};
 use crate::phi::config::Config;
 use crate::phi::names::Role;
 use crate::tensor::TensorInfo;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// What the weight files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +68,24 @@ pub struct Checkpoint {
     pub tensors: Vec<Located>,
     /// What a person should know although it is no error.
     pub notices: Vec<String>,
+    pub tokenizer: Tokenizer,
 }
 
+/// GGUF's keys for the checkpoint's tokenizer, once made: a vocabulary of 200 000 takes a while, and every estimate needs it.
+#[derive(Debug, Clone, Default)]
+pub struct Tokenizer(OnceLock<Metadata>);
+
 impl Checkpoint {
+    /// The `tokenizer.*` keys of a GGUF file made from this checkpoint. Fails as [`gguf::tokenizer::metadata`] does.
+    pub fn tokenizer_keys(&self) -> Result<&Metadata> {
+        if let Some(keys) = self.tokenizer.0.get() {
+            return Ok(keys);
+        }
+        let sources = gguf::tokenizer::Sources { texts: &self.texts, blobs: &self.blobs, vocab: self.config.vocab };
+        let keys = gguf::tokenizer::metadata(&sources)?;
+        Ok(self.tokenizer.0.get_or_init(|| keys))
+    }
+
     /// The tensor of that role, as it stands in the checkpoint.
     pub fn tensor(&self, role: Role) -> Option<&Located> {
         self.tensors.iter().find(|located| located.role == Some(role))

@@ -1,6 +1,6 @@
 //! Collects a checkpoint: add what is there, ask what is wanted, push headers, finish.
 
-use super::{Checkpoint, Kind, Located};
+use super::{Checkpoint, Kind, Located, Tokenizer};
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::{Header, HeaderReader, Need, gguf, safetensors};
@@ -142,7 +142,8 @@ impl Builder {
         }
         let name = self.name.unwrap_or_else(|| "model".into());
         let blobs = self.blobs;
-        let checkpoint = Checkpoint { name, kind, config, texts, blobs, files, headers, tensors, notices };
+        let tokenizer = Tokenizer::default();
+        let checkpoint = Checkpoint { name, kind, config, texts, blobs, files, headers, tensors, notices, tokenizer };
         checkpoint.check()?;
         Ok(checkpoint)
     }

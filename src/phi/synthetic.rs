@@ -159,6 +159,7 @@ impl Synthetic {
             tensors: tensors.iter().map(|info| Located::new(0, info.clone())).collect(),
             headers: vec![Header { tensors, data_start: self.header.len() as u64, ..Header::default() }],
             notices: Vec::new(),
+            tokenizer: Default::default(),
         }
     }
 

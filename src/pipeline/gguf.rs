@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::mix::{self, Matrix, Mix};
 use crate::formats::gguf::writer::{self, Entry};
-use crate::formats::gguf::{Metadata, Value, naming, tokenizer};
+use crate::formats::gguf::{Metadata, Value, find, naming};
 use crate::phi::config::{GGUF_ARCHITECTURE, gguf as keys};
 use crate::phi::names::Role;
 use crate::tensor::{DType, elements};
@@ -46,7 +46,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
         });
     }
     let metadata = match checkpoint.kind {
-        Kind::Safetensors => converted(checkpoint, mix, &outputs)?,
+        Kind::Safetensors => converted(checkpoint, mix, &outputs, &mut notices)?,
         Kind::Gguf => checkpoint.headers[0].metadata.clone(),
     };
     let metadata = if quantizes { requantized(metadata, mix) } else { metadata };
@@ -219,7 +219,7 @@ fn push_tasks(
 }
 
 /// All keys as convert_hf_to_gguf.py writes them.
-fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output]) -> Result<Metadata> {
+fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output], notices: &mut Vec<String>) -> Result<Metadata> {
     let config = &checkpoint.config;
     let mut metadata: Metadata = vec![("general.architecture".into(), Value::String(GGUF_ARCHITECTURE.into()))];
     if let Some(long) = &config.rope.long {
@@ -235,9 +235,27 @@ fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output]) -> Result<M
     metadata.extend(naming::metadata(&checkpoint.name, &hf_config, generation.as_ref(), parameters));
     metadata.extend(keys::metadata(config, mix.file_type));
     metadata.push(("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)));
-    let sources = tokenizer::Sources { texts: &checkpoint.texts, blobs: &checkpoint.blobs, vocab: config.vocab };
-    metadata.extend(tokenizer::metadata(&sources)?);
+    let tokenizer = checkpoint.tokenizer_keys()?;
+    rename_for_llama_cpp(&mut metadata, tokenizer, notices);
+    metadata.extend(tokenizer.iter().cloned());
     Ok(metadata)
+}
+
+/// llama.cpp looks up Phi-3's special tokens in every model whose name contains "phi3" or "phi-3", and refuses to load one
+/// that has not all of them. The converter does not see to it; here such a name gets a space.
+fn rename_for_llama_cpp(metadata: &mut Metadata, tokenizer: &Metadata, notices: &mut Vec<String>) {
+    let tokens = find(tokenizer, "tokenizer.ggml.tokens").and_then(Value::as_strings).unwrap_or_default();
+    let lacks = ["</s>", "<unk>", "<s>", "<|endoftext|>"].iter().any(|token| !tokens.iter().any(|t| t == token));
+    let name = metadata.iter_mut().find(|(key, _)| key == "general.name");
+    let Some((_, Value::String(name))) = name.filter(|_| lacks) else { return };
+    let parts = Regex::new("(?i)(phi)-?3").expect("the pattern is a constant");
+    let changed = parts.replace_all(name, "$1 3").into_owned();
+    if changed != *name {
+        notices.push(format!(
+            "general.name is {changed:?}: llama.cpp would not load a model called {name:?} without Phi-3's tokens"
+        ));
+        *name = changed;
+    }
 }
 
 /// llama-quantize sets two keys, which then stand at the end.

@@ -110,6 +110,7 @@ pub fn checkpoint(config: Config, header: Header) -> Checkpoint {
         tensors: header.tensors.iter().map(|info| Located::new(0, info.clone())).collect(),
         headers: vec![header],
         notices: Vec::new(),
+        tokenizer: Default::default(),
     }
 }
 
