@@ -1,6 +1,7 @@
 """Tiny random Phi-3 checkpoints and what transformers computes with them: tests/fixtures/phi.
 
-    python tools/phi_fixtures.py tests/fixtures/phi
+    python tools/phi_fixtures.py tests/fixtures/phi                      # mha, gqa
+    python tools/phi_fixtures.py tests/fixtures/phi www/models/demo      # demo: cases for the demo checkpoint alone
 
 Made with torch 2.15.0 and transformers 5.23.0 on a CPU, in f32. Each folder is a checkpoint as save_pretrained writes it,
 and cases.json beside it: prompts, 64 greedy tokens each, and the smallest gap between the two best logits on the way.
@@ -10,12 +11,13 @@ Random models say the same token forever, or choose by a coin's toss. So seeds a
 tokens and gaps that no rounding crosses.
 """
 
+import hashlib
 import json
 import pathlib
 import sys
 
 import torch
-from transformers import Phi3Config, Phi3ForCausalLM
+from transformers import AutoTokenizer, Phi3Config, Phi3ForCausalLM
 
 TOKENS = 64
 GAP = 0.02  # against 1e-3, which the tests allow
@@ -121,4 +123,33 @@ def main(out):
         print(name, "seed", seed, {case: expected["gap"] for case, expected in cases.items()}, flush=True)
 
 
-main(pathlib.Path(sys.argv[1]))
+@torch.no_grad()
+def demo(out, checkpoint):
+    """The demo checkpoint's answers to the first of its own prompts of each kind, to their end."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = Phi3ForCausalLM.from_pretrained(checkpoint, attn_implementation="eager", dtype=torch.float32).eval()
+    ends = model.generation_config.eos_token_id
+    cases, kinds = {}, set()
+    for example in json.loads((checkpoint / "prompts.json").read_text()):
+        if example["task"] in kinds:
+            continue
+        kinds.add(example["task"])
+        name = example["task"].replace(" ", "-")
+        made = tokenizer.apply_chat_template(example["messages"], add_generation_prompt=True, return_dict=True)
+        prompt = made["input_ids"]
+        tokens, gap = greedy(model, prompt)
+        end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        logits = model(torch.tensor([prompt]), use_cache=False).logits[0, -1]
+        cases[name] = dict(
+            prompt=prompt, tokens=tokens[:end], gap=round(gap, 4), logits=[round(x, 5) for x in logits.tolist()]
+        )
+        print(name, gap, tokenizer.decode(tokens[:end]))
+    sha256 = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    (out / "demo").mkdir(parents=True, exist_ok=True)
+    (out / "demo" / "cases.json").write_text(json.dumps(dict(sha256=sha256, cases=cases)) + "\n")
+
+
+if len(sys.argv) > 2:
+    demo(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+else:
+    main(pathlib.Path(sys.argv[1]))
