@@ -9,11 +9,8 @@ const CONFIG: &str = r#"{"architectures": ["Phi3ForCausalLM"], "vocab_size": 8, 
     "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "eos_token_id": 7}"#;
 
-/// Names and shapes.
-type Tensors = Vec<(String, Vec<u64>)>;
-
-/// A model of one layer with separate q, k, v, gate and up.
-fn split_tensors() -> Tensors {
+/// Names and shapes of a model of one layer with separate q, k, v, gate and up.
+fn split_tensors() -> Vec<(String, Vec<u64>)> {
     let layer = |name: &str| format!("model.layers.0.{name}.weight");
     [
         ("model.embed_tokens.weight".to_owned(), vec![8, 32]),
@@ -157,26 +154,26 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn tensors_that_do_not_fit() {
-    let change = |edit: fn(&mut Tensors)| {
+    let change = |edit: &dyn Fn(&mut Vec<(String, Vec<u64>)>)| {
         let mut tensors = split_tensors();
         edit(&mut tensors);
         let mut files = whole();
         files.insert("model.safetensors", safetensors(&tensors, "BF16", 2));
         fault(&files)
     };
-    let error = change(|tensors| tensors[0].1 = vec![9, 32]);
+    let error = change(&|tensors| tensors[0].1 = vec![9, 32]);
     assert_eq!((error.kind, error.tensor.as_deref()), (ErrorKind::BadShape, Some("model.embed_tokens.weight")));
     assert_eq!(error.file.as_deref(), Some("model.safetensors"));
-    let error = change(|tensors| tensors[0].1 = vec![8, 32, 1]);
+    let error = change(&|tensors| tensors[0].1 = vec![8, 32, 1]);
     assert_eq!(error.kind, ErrorKind::BadShape);
-    let error = change(|tensors| tensors.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![32])));
+    let error = change(&|tensors| tensors.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![32])));
     assert_eq!(
         (error.kind, error.tensor.as_deref()),
         (ErrorKind::Unsupported, Some("model.layers.0.self_attn.q_proj.bias"))
     );
-    let error = change(|tensors| tensors.push(("model.layers.7.mlp.down_proj.weight".into(), vec![32, 32])));
+    let error = change(&|tensors| tensors.push(("model.layers.7.mlp.down_proj.weight".into(), vec![32, 32])));
     assert_eq!(error.kind, ErrorKind::Unsupported);
-    let error = change(|tensors| tensors.push(("model.layers.0.self_attn.qkv_proj.weight".into(), vec![64, 32])));
+    let error = change(&|tensors| tensors.push(("model.layers.0.self_attn.qkv_proj.weight".into(), vec![64, 32])));
     assert_eq!(error.kind, ErrorKind::BadConfig, "{error}");
 
     // Of another type, but needless: no matter.

@@ -40,7 +40,9 @@ export type ErrorCode =
   | "server-error"
   | "http"
   | "network"
+  | "cors"
   | "interrupted"
+  | "source-changed"
   | "length-mismatch"
   // from storage
   | "quota-exceeded"
@@ -207,7 +209,8 @@ export interface GenerateOptions {
 export interface Piece {
   /** Whole characters, possibly none. */
   text: string;
-  token: number;
+  /** null: text that was held back until the end (the beginning of a stop string that did not come). */
+  token: number | null;
 }
 
 export interface Usage {

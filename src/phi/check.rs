@@ -1,0 +1,65 @@
+//! Does a device compute what the CPU computes? Asked before a model is trusted to it.
+
+use crate::bail;
+use crate::engine::Backend;
+use crate::engine::cpu::Cpu;
+use crate::error::Result;
+use crate::phi::decode::Session;
+use crate::phi::names::Role;
+use crate::phi::sample::Sampling;
+use crate::phi::synthetic::{self, Synthetic};
+use crate::quant::Kernels;
+use crate::tensor::DType;
+
+const PROMPT: [u32; 7] = [1, 5, 63, 2, 17, 40, 8];
+
+/// Largest difference allowed, in standard deviations of the logits: the CPU rounds activations to 16 bits or fewer
+/// where weights are quantized, the device may not; a wrong kernel is off by several.
+const ALLOWED: f32 = 0.05;
+
+/// Runs a model of one layer, quantized in several ways, on the device and on the scalar reference: a prefill and a
+/// token. Gives the backend back, or fails with `DeviceMismatch`.
+pub async fn self_check<B: Backend>(mut backend: B) -> Result<B> {
+    let config = synthetic::config([256, 256, 1, 4, 2, 64], 16);
+    let model = Synthetic::new(config, DType::F32, 1)?;
+    let kinds: [(&str, fn(Role) -> &'static str); 3] = [
+        ("F16", |_| "F16"),
+        ("Q8_0", |_| "Q8_0"),
+        ("Q4_0", |role| if role == Role::Output { "Q6_K" } else { "Q4_0" }),
+    ];
+    for (name, scheme) in kinds {
+        let expected = logits(&mut Session::new(model.load(Cpu::new(Kernels::Scalar), None, scheme)?)?).await?;
+        let mut session = Session::new(model.load(backend, None, scheme)?)?;
+        let found = logits(&mut session).await?;
+        backend = session.model.backend;
+
+        let spread = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
+        let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        if found.len() != expected.len() || !found.iter().all(|x| x.is_finite()) || off > ALLOWED * spread {
+            bail!(DeviceMismatch, "{} computes other logits than the CPU for {name} weights: off by {off}", backend.name());
+        }
+    }
+    Ok(backend)
+}
+
+/// After the prompt, and after one token more.
+async fn logits<B: Backend>(session: &mut Session<B>) -> Result<Vec<f32>> {
+    let mut all = Vec::new();
+    for end in [PROMPT.len() - 1, PROMPT.len()] {
+        session.begin(&PROMPT[..end], Sampling::default())?;
+        while session.prefill().await? > 0 {}
+        all.extend_from_slice(session.logits());
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::self_check;
+    use crate::engine::cpu::Cpu;
+
+    #[test]
+    fn the_cpu_passes() {
+        assert!(pollster::block_on(self_check(Cpu::default())).is_ok());
+    }
+}

@@ -1,0 +1,56 @@
+// A worker that quantizes chunks with its own instance of the wasm, on the CPU or on a GPU of its own.
+
+import { connect, Transfer } from "./rpc.js";
+import { guard, instantiate, memoryBytes } from "./wasm.js";
+
+/** Chunks of fewer weights are not worth the way to the GPU and back. */
+const SMALL = 1 << 15;
+
+let wasm;
+/** @type {any} the wasm's GpuQuantizer, while the GPU is to be trusted */
+let gpu = null;
+
+connect(/** @type {any} */ (self), {
+  /** @param {{ module: WebAssembly.Module, gpu: null | { any: boolean } }} options */
+  async init({ module, gpu: wanted }) {
+    wasm = await instantiate(module);
+    if (!wanted) return { gpu: null };
+    gpu = await guard(() => wasm.GpuQuantizer.create(wanted.any));
+    try {
+      await guard(() => gpu.selfCheck());
+    } catch (error) {
+      gpu = null;
+      throw error;
+    }
+    return { gpu: JSON.parse(gpu.info()) };
+  },
+
+  /**
+   * Whole rows. Where the GPU fails, the CPU does them, and `fault` says why.
+   * @param {{ from: string, to: string, cols: number, source: ArrayBuffer, weights: number, gpu: boolean }} job
+   */
+  async convert({ from, to, cols, source, weights, gpu: wanted }) {
+    const bytes = new Uint8Array(source);
+    let fault = null;
+    let backend = "simd128";
+    let made;
+    if (wanted && gpu && weights >= SMALL && gpu.supports(from, to)) {
+      try {
+        made = await guard(() => gpu.convert(from, to, cols, bytes));
+        backend = "webgpu";
+      } catch (error) {
+        // A fault of the data is no fault of the GPU.
+        if (["not-finite", "aborted"].includes(error.code)) throw error;
+        fault = { code: error.code, message: error.message };
+        gpu = null;
+      }
+    }
+    made ??= guard(() => wasm.convert(from, to, cols, bytes));
+    const { out, sums } = made;
+    return new Transfer({ out, sums, backend, fault, memory: memoryBytes() }, [out.buffer]);
+  },
+
+  supports({ from, to }) {
+    return gpu?.supports(from, to) ?? false;
+  },
+});
