@@ -15,6 +15,9 @@ const TILE = 64u;
 var<workgroup> query: array<vec4<f32>, 64>;
 var<workgroup> scores: array<f32, TILE>;
 var<workgroup> weights: array<f32, TILE>;
+// What the groups of threads found, for their sum.
+var<workgroup> sums: array<vec4<f32>, TILE>;
+var<workgroup> totals: array<f32, TILE>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
@@ -29,16 +32,19 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) wor
 
     let end = params.position + token + 1u;
     let start = end - min(end, params.window);
+    // For the values, a group of threads takes every n-th key, each of its threads a quarter of the head; some may idle.
+    let groups = TILE / params.quarters;
+    let group = thread / params.quarters;
+    let quarter = thread % params.quarters;
     var largest = -3.4e38;
     var total = 0.0;
-    // The thread's quarter of the head.
     var sum = vec4<f32>();
     for (var tile = start; tile < end; tile += TILE) {
         let count = min(TILE, end - tile);
         if thread < count {
             var score = 0.0;
-            for (var quarter = 0u; quarter < params.quarters; quarter++) {
-                score += dot(query[quarter], keys[key_at(kv_head, quarter, tile + thread)]);
+            for (var i = 0u; i < params.quarters; i++) {
+                score += dot(query[i], keys[key_at(kv_head, i, tile + thread)]);
             }
             scores[thread] = score;
         }
@@ -55,14 +61,21 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) wor
         largest = peak;
         total *= shrink;
         sum *= shrink;
-        for (var i = 0u; i < count; i++) {
-            total += weights[i];
-            if thread < params.quarters {
-                sum += weights[i] * values[value_at(kv_head, thread, tile + i)];
+        if group < groups {
+            for (var i = group; i < count; i += groups) {
+                total += weights[i];
+                sum += weights[i] * values[value_at(kv_head, quarter, tile + i)];
             }
         }
     }
+    sums[thread] = sum;
+    totals[thread] = total;
+    workgroupBarrier();
     if thread < params.quarters {
+        for (var i = thread + params.quarters; i < groups * params.quarters; i += params.quarters) {
+            sum += sums[i];
+            total += totals[i];
+        }
         out[(token * params.heads + head) * params.quarters + thread] = sum / total;
     }
 }

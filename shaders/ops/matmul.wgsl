@@ -22,21 +22,25 @@ struct Params {
 @group(0) @binding(3) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-// [column][row] and [column][token]; 8 KiB each.
-var<workgroup> left: array<f32, 2048>;
-var<workgroup> right: array<f32, 2048>;
+// [column / 4][row] and [column / 4][token]; 8 KiB each. Neighbouring threads touch neighbouring vectors.
+var<workgroup> left: array<vec4<f32>, 512>;
+var<workgroup> right: array<vec4<f32>, 512>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     // Loading: one chunk of eight of one row and of one token each.
     let line = thread & 63u;
     let part = thread >> 6u;
+    let store = 2u * part * TILE + line;
     let load_row = min(TILE * workgroup.x + line, params.rows - 1u);
     let load_token = min(TILE * workgroup.y + line, params.tokens - 1u);
-    // Computing: four rows and four tokens each.
-    let row = 4u * (thread & 15u);
-    let token = 4u * (thread >> 4u);
-    var sums = array<vec4<f32>, 4>();
+    // Computing: every sixteenth row and every sixteenth token, from these on.
+    let row = thread & 15u;
+    let token = thread >> 4u;
+    var sum0 = vec4<f32>();
+    var sum1 = vec4<f32>();
+    var sum2 = vec4<f32>();
+    var sum3 = vec4<f32>();
     for (var first = 0u; first < params.chunks; first += DEPTH / 8u) {
         let chunk = first + part;
         var weights = Eight();
@@ -49,31 +53,45 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) wor
             high = x[at + 1u];
         }
         workgroupBarrier();
-        for (var i = 0u; i < 4u; i++) {
-            let column = 8u * part + i;
-            left[column * TILE + line] = weights.low[i];
-            left[(column + 4u) * TILE + line] = weights.high[i];
-            right[column * TILE + line] = low[i];
-            right[(column + 4u) * TILE + line] = high[i];
-        }
+        left[store] = weights.low;
+        left[store + TILE] = weights.high;
+        right[store] = low;
+        right[store + TILE] = high;
         workgroupBarrier();
-        for (var column = 0u; column < DEPTH; column++) {
-            let l = column * TILE + row;
-            let r = column * TILE + token;
-            let w = vec4<f32>(left[l], left[l + 1u], left[l + 2u], left[l + 3u]);
-            sums[0] += right[r] * w;
-            sums[1] += right[r + 1u] * w;
-            sums[2] += right[r + 2u] * w;
-            sums[3] += right[r + 3u] * w;
+        for (var quad = 0u; quad < DEPTH / 4u; quad++) {
+            let l = quad * TILE + row;
+            let r = quad * TILE + token;
+            let w0 = left[l];
+            let w1 = left[l + 16u];
+            let w2 = left[l + 32u];
+            let w3 = left[l + 48u];
+            let x0 = right[r];
+            let x1 = right[r + 16u];
+            let x2 = right[r + 32u];
+            let x3 = right[r + 48u];
+            sum0 += vec4<f32>(dot(w0, x0), dot(w1, x0), dot(w2, x0), dot(w3, x0));
+            sum1 += vec4<f32>(dot(w0, x1), dot(w1, x1), dot(w2, x1), dot(w3, x1));
+            sum2 += vec4<f32>(dot(w0, x2), dot(w1, x2), dot(w2, x2), dot(w3, x2));
+            sum3 += vec4<f32>(dot(w0, x3), dot(w1, x3), dot(w2, x3), dot(w3, x3));
         }
     }
-    for (var t = 0u; t < 4u; t++) {
-        let out_token = TILE * workgroup.y + token + t;
-        for (var r = 0u; r < 4u; r++) {
-            let out_row = TILE * workgroup.x + row + r;
-            if out_token < params.tokens && out_row < params.rows {
-                out[out_token * params.width + params.first_row + out_row] = sums[t][r];
-            }
+    let out_row = TILE * workgroup.x + row;
+    let out_token = TILE * workgroup.y + token;
+    write(out_row, out_token, sum0);
+    write(out_row, out_token + 16u, sum1);
+    write(out_row, out_token + 32u, sum2);
+    write(out_row, out_token + 48u, sum3);
+}
+
+// Rows row, row + 16, row + 32, row + 48 of one token.
+fn write(row: u32, token: u32, sums: vec4<f32>) {
+    if token >= params.tokens {
+        return;
+    }
+    let at = token * params.width + params.first_row + row;
+    for (var i = 0u; i < 4u; i++) {
+        if row + 16u * i < params.rows {
+            out[at + 16u * i] = sums[i];
         }
     }
 }

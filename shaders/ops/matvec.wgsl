@@ -4,7 +4,7 @@
 #import "shared/matrix.wgsl"
 #import "unpack/{variant}.wgsl"
 
-const THREADS = 64u;
+const THREADS = 32u;
 
 struct Params {
     // Chunks of eight weights in a row.
@@ -22,7 +22,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 var<workgroup> partial: array<vec4<f32>, THREADS>;
-var<workgroup> fewer: array<vec4<f32>, 8>;
 
 fn product(row: u32, chunk: u32, low: vec4<f32>, high: vec4<f32>) -> f32 {
     // Past the end the last row is read again, and not written.
@@ -30,7 +29,7 @@ fn product(row: u32, chunk: u32, low: vec4<f32>, high: vec4<f32>) -> f32 {
     return dot(weights.low, low) + dot(weights.high, high);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(32)
 fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
     let row = 4u * workgroup.x;
     let token = workgroup.y;
@@ -48,18 +47,10 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) wor
     }
     partial[thread] = sum;
     workgroupBarrier();
-    if thread < 8u {
-        var eight = partial[thread];
-        for (var i = thread + 8u; i < THREADS; i += 8u) {
-            eight += partial[i];
-        }
-        fewer[thread] = eight;
-    }
-    workgroupBarrier();
     if thread < 4u && row + thread < params.rows {
         var total = 0.0;
-        for (var i = 0u; i < 8u; i++) {
-            total += fewer[i][thread];
+        for (var i = 0u; i < THREADS; i++) {
+            total += partial[i][thread];
         }
         out[token * params.width + params.first_row + row + thread] = total;
     }

@@ -204,7 +204,12 @@ fn compile(gpu: &Gpu, name: &'static str, variant: &'static str, id: u64) -> Pip
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some("main"),
-        compilation_options: Default::default(),
+        // Ours write workgroup memory before they read it; naga's zeroing by one long store compiles for a second where
+        // the driver is software. (Browsers zero it in any case.)
+        compilation_options: wgpu::PipelineCompilationOptions {
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
         cache: None,
     });
     Pipeline { id, pipeline, layout }

@@ -6,6 +6,9 @@ use crate::bail;
 use crate::error::Result;
 use crate::tensor::DType;
 
+/// A group of a file to words of quants and an f16 scale.
+type Split = fn(&[u8], &mut Vec<u32>, &mut Vec<u16>);
+
 /// How a type's groups become words.
 struct Layout {
     name: &'static str,
@@ -15,7 +18,7 @@ struct Layout {
     group: usize,
     words: usize,
     /// Splits a group into quants and an f16 scale; `None` for types that are words already.
-    split: Option<fn(&[u8], &mut Vec<u32>, &mut Vec<u16>)>,
+    split: Option<Split>,
 }
 
 /// Types without blocks go by the eight weights that a shader unpacks at once.
