@@ -233,7 +233,8 @@ async fn request_adapter(any_adapter: bool) -> Result<wgpu::Adapter> {
         options.force_fallback_adapter = true;
         found = instance.request_adapter(&options).await;
     }
-    let adapter = found.map_err(|e| no_device(&e.to_string()))?;
+    // The error lists every backend that this build lacks: nothing that a person could act on.
+    let adapter = found.map_err(|_| no_device("the browser or system offers no adapter"))?;
     let info = adapter.get_info();
     if !any_adapter && is_fallback(&info) {
         return Err(no_device(&format!("{} is a software fallback, slower than the CPU's own kernels", info.name)));
