@@ -103,7 +103,10 @@ class Conversion {
     }
     const { tasks } = this.plan;
     await this.markGpuTasks(tasks);
-    this.meter.update({ totalBytes: tasks.reduce((sum, task) => sum + task.end - task.start, 0), totalTensors: tasks.length }, {});
+    this.meter.update(
+      { totalBytes: tasks.reduce((sum, task) => sum + task.end - task.start, 0), totalTensors: tasks.length },
+      {},
+    );
     await this.pass(tasks);
     while (this.redo.size > 0) {
       const again = tasks.filter((task) => this.redo.has(task));
@@ -183,7 +186,9 @@ class Conversion {
         throw error;
       });
       const lane = await this.pool.lane(task.gpu);
-      const flight = this.chunk(lane, task, buffer, rows, task.offset + row * outBytes).catch((error) => this.stop(error));
+      const flight = this.chunk(lane, task, buffer, rows, task.offset + row * outBytes).catch((error) =>
+        this.stop(error),
+      );
       this.flights.add(flight);
       flight.finally(() => this.flights.delete(flight));
     }
@@ -195,7 +200,13 @@ class Conversion {
     const bytes = source.byteLength;
     let made;
     try {
-      made = await this.pool.convert(lane, { from: task.from, to: task.to, cols: task.cols, weights: rows * task.cols, source });
+      made = await this.pool.convert(lane, {
+        from: task.from,
+        to: task.to,
+        cols: task.cols,
+        weights: rows * task.cols,
+        source,
+      });
     } catch (error) {
       throwIfAborted(this.controller.signal);
       if (error.code === "worker-failed") return this.workerFailed(error, task, lane);

@@ -141,9 +141,16 @@ class Checkpoint {
   async quantize({ signal, onProgress, sink, ...options } = {}) {
     throwIfAborted(signal);
     const kind = await chooseSink(sink);
-    const folder = { session: kind === "opfs" ? await ownSession() : "", result: crypto.randomUUID?.() ?? `${Date.now()}` };
+    const folder = {
+      session: kind === "opfs" ? await ownSession() : "",
+      result: crypto.randomUUID?.() ?? `${Date.now()}`,
+    };
     // The promise settles when the worker has cleaned up.
-    const made = await this.#peer.call("quantize", { options, sink: kind, folder }, { signal, onEvent: onProgress, patient: true });
+    const made = await this.#peer.call(
+      "quantize",
+      { options, sink: kind, folder },
+      { signal, onEvent: onProgress, patient: true },
+    );
     return new QuantizeResult(made, kind, folder);
   }
 
@@ -209,7 +216,11 @@ class QuantizeResult {
         await blob.stream().pipeTo(await handle.createWritable());
       } catch (cause) {
         const code = cause?.name === "QuotaExceededError" ? "quota-exceeded" : "storage";
-        throw new PhiquantError(code, `${name} could not be saved into ${directory.name}: ${cause?.message ?? cause}.`, { file: name, cause });
+        throw new PhiquantError(
+          code,
+          `${name} could not be saved into ${directory.name}: ${cause?.message ?? cause}.`,
+          { file: name, cause },
+        );
       }
     }
   }
@@ -231,7 +242,11 @@ export async function loadModel(source, { signal, onProgress, token, hub, backen
   const description = describeSource(source, { hub, token });
   const peer = host("model");
   try {
-    const loaded = await peer.call("load", { source: description, options: { backend, contextLength } }, { signal, onEvent: onProgress });
+    const loaded = await peer.call(
+      "load",
+      { source: description, options: { backend, contextLength } },
+      { signal, onEvent: onProgress },
+    );
     return new Model(peer, loaded, onProgress);
   } catch (error) {
     peer.terminate();
@@ -271,16 +286,20 @@ class Model {
     const abort = () => own.abort();
     signal?.addEventListener("abort", abort, { once: true });
     const call = this.#peer
-      .call("generate", { prompt, options }, {
-        signal: own.signal,
-        // The model stops between two tokens and says what it has done.
-        patient: true,
-        onEvent: ({ piece, progress }) => {
-          if (progress) return this.#told(progress);
-          pieces.push(piece);
-          wake();
+      .call(
+        "generate",
+        { prompt, options },
+        {
+          signal: own.signal,
+          // The model stops between two tokens and says what it has done.
+          patient: true,
+          onEvent: ({ piece, progress }) => {
+            if (progress) return this.#told(progress);
+            pieces.push(piece);
+            wake();
+          },
         },
-      })
+      )
       .finally(() => {
         settled = true;
         wake();

@@ -25,7 +25,11 @@ export class Pool {
   }
 
   async start(gpu) {
-    const peer = startWorker(new URL("./quantizer.js", import.meta.url), {}, gpu ? "phiquant gpu" : "phiquant quantizer");
+    const peer = startWorker(
+      new URL("./quantizer.js", import.meta.url),
+      {},
+      gpu ? "phiquant gpu" : "phiquant quantizer",
+    );
     const lane = { peer, load: 0, gpu: gpu !== null, dead: false };
     peer.onfail = () => {
       lane.dead = true;
@@ -79,7 +83,10 @@ export class Pool {
         // All are dead: one more try with a new one.
         this.starting = null;
         if (this.restarted) {
-          throw new PhiquantError("worker-failed", "The workers that quantize keep stopping. Reload the page, or use fewer workers.");
+          throw new PhiquantError(
+            "worker-failed",
+            "The workers that quantize keep stopping. Reload the page, or use fewer workers.",
+          );
         }
         this.restarted = true;
         continue;
@@ -94,7 +101,11 @@ export class Pool {
   async convert(lane, job) {
     lane.load++;
     try {
-      const result = await lane.peer.call("convert", { ...job, gpu: lane === this.gpu }, { signal: this.signal, transfer: [job.source] });
+      const result = await lane.peer.call(
+        "convert",
+        { ...job, gpu: lane === this.gpu },
+        { signal: this.signal, transfer: [job.source] },
+      );
       this.peakMemory = Math.max(this.peakMemory, result.memory);
       return result;
     } finally {

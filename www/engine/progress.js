@@ -27,7 +27,8 @@ export class Meter {
     const seconds = (now - first.at) / 1000;
     const bytesPerSecond = seconds > 0 ? (this.state.bytes - first.bytes) / seconds : 0;
     const { totalBytes, bytes } = this.state;
-    const secondsLeft = totalBytes !== null && bytesPerSecond > 0 ? Math.max(0, totalBytes - bytes) / bytesPerSecond : null;
+    const secondsLeft =
+      totalBytes !== null && bytesPerSecond > 0 ? Math.max(0, totalBytes - bytes) / bytesPerSecond : null;
     this.emit({ ...this.state, bytesPerSecond, secondsLeft, ...event });
   }
 

@@ -54,7 +54,9 @@ export class Runner {
         return this.describe();
       } catch (error) {
         throwIfAborted(signal);
-        const device = ["no-device", "device-lost", "device-mismatch", "unsupported", "out-of-memory"].includes(error.code);
+        const device = ["no-device", "device-lost", "device-mismatch", "unsupported", "out-of-memory"].includes(
+          error.code,
+        );
         if (!device || (backend === "webgpu" && error.code === "no-device")) throw error;
         this.reason = error.message;
         if (error.code !== "no-device") this.notice(`The CPU runs the model: ${error.message}`);
@@ -159,9 +161,18 @@ export class Runner {
     if (unknown) throw new PhiquantError("bad-option", `generate has no option "${unknown}".`);
     if (!(maxTokens > 0)) throw new PhiquantError("bad-option", `maxTokens is ${maxTokens}; give a number above 0.`);
     const ids = this.text.promptIds(prompt);
-    const usage = { promptTokens: ids.length, cachedTokens: 0, tokens: 0, prefillTokensPerSecond: 0, decodeTokensPerSecond: 0, finish: "stop" };
+    const usage = {
+      promptTokens: ids.length,
+      cachedTokens: 0,
+      tokens: 0,
+      prefillTokensPerSecond: 0,
+      decodeTokensPerSecond: 0,
+      finish: "stop",
+    };
     // Explicit nulls and undefined mean the default.
-    const sampling = JSON.stringify(Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined && value !== null)));
+    const sampling = JSON.stringify(
+      Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined && value !== null)),
+    );
     const detokenizer = new Detokenizer((ids) => this.text.decode(ids));
     const stops = new StopStrings(Array.isArray(stop) ? stop : [stop]);
     /** What was generated: with the prompt, all that a fresh model needs to go on. */

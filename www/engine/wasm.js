@@ -3,11 +3,13 @@
 import { asError, PhiquantError } from "./errors.js";
 
 /** The smallest module that uses SIMD128: `i8x16.splat`, then `i8x16.popcnt`. */
-const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+const SIMD = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11,
+];
 /** … and relaxed SIMD: `i32x4.relaxed_dot_i8x16_i7x16_add_s`. */
 const RELAXED_SIMD = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2, 253,
-  147, 2, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 8, 1, 96, 3, 123, 123, 123, 1, 123, 3, 2, 1, 0, 10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2,
+  253, 147, 2, 11,
 ];
 
 const validates = (bytes) => globalThis.WebAssembly?.validate?.(new Uint8Array(bytes)) === true;
@@ -31,9 +33,13 @@ export async function compile() {
       ? await WebAssembly.compileStreaming(response)
       : await WebAssembly.compile(await response.arrayBuffer());
   } catch (cause) {
-    throw new PhiquantError("internal", `The program's WebAssembly part could not be loaded from ${url.href}: ${cause.message}.`, {
-      cause,
-    });
+    throw new PhiquantError(
+      "internal",
+      `The program's WebAssembly part could not be loaded from ${url.href}: ${cause.message}.`,
+      {
+        cause,
+      },
+    );
   }
 }
 
@@ -57,7 +63,8 @@ export async function instantiate(module) {
 export function wasmError(thrown) {
   if (typeof WebAssembly === "object" && thrown instanceof WebAssembly.RuntimeError) {
     const panic = bindings?.takePanic();
-    if (panic) return new PhiquantError("internal", `A fault of phiquant itself, please report it: ${panic}`, { cause: thrown });
+    if (panic)
+      return new PhiquantError("internal", `A fault of phiquant itself, please report it: ${panic}`, { cause: thrown });
     if (/unreachable/.test(thrown.message)) {
       return new PhiquantError(
         "out-of-memory",

@@ -104,7 +104,17 @@ connect(/** @type {any} */ (self), {
 
   async quantize({ options, sink, folder }, { signal, emit }) {
     notify = (notice) => emit({ phase: "quantize", notice });
-    return convert({ wasm, module, checkpoint, place, weightFiles, options: { ...options, sink }, folder, signal, emit });
+    return convert({
+      wasm,
+      module,
+      checkpoint,
+      place,
+      weightFiles,
+      options: { ...options, sink },
+      folder,
+      signal,
+      emit,
+    });
   },
 
   async load({ source, options }, context) {

@@ -33,9 +33,13 @@ export class Cutter {
   async more() {
     const piece = await this.reader.read();
     if (piece === null) {
-      throw new PhiquantError("truncated", `${this.name} ends at byte ${this.position}, before the weights that its header promises. Get the file again.`, {
-        file: this.name,
-      });
+      throw new PhiquantError(
+        "truncated",
+        `${this.name} ends at byte ${this.position}, before the weights that its header promises. Get the file again.`,
+        {
+          file: this.name,
+        },
+      );
     }
     this.rest = piece;
   }

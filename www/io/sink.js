@@ -21,7 +21,10 @@ function storageError(thrown, name) {
   if (thrown?.name === "QuotaExceededError") return quotaExceeded(thrown);
   const error = asError(thrown, "storage");
   if (error.code !== "storage") return error;
-  return new PhiquantError("storage", `The browser could not write ${name}: ${thrown?.message ?? thrown}.`, { file: name, cause: thrown });
+  return new PhiquantError("storage", `The browser could not write ${name}: ${thrown?.message ?? thrown}.`, {
+    file: name,
+    cause: thrown,
+  });
 }
 
 async function storing(name, action) {
@@ -70,7 +73,8 @@ class OpfsSink {
       write(at, data) {
         try {
           const written = access.write(data, { at });
-          if (written !== data.length) throw quotaExceeded(new Error(`${written} of ${data.length} bytes were written`));
+          if (written !== data.length)
+            throw quotaExceeded(new Error(`${written} of ${data.length} bytes were written`));
         } catch (thrown) {
           throw storageError(thrown, name);
         }
@@ -114,7 +118,10 @@ class MemorySink {
     try {
       for (let at = 0; at < bytes; at += SEGMENT) segments.push(new Uint8Array(Math.min(SEGMENT, bytes - at)));
     } catch (cause) {
-      throw new PhiquantError("out-of-memory", `There is no memory for ${name}. Save into OPFS or a folder instead.`, { file: name, cause });
+      throw new PhiquantError("out-of-memory", `There is no memory for ${name}. Save into OPFS or a folder instead.`, {
+        file: name,
+        cause,
+      });
     }
     this.files.push({ name, segments });
     const each = (at, data, action) => {

@@ -1,8 +1,8 @@
 // Text at the edge: the model's tokenizer and chat template, from the checkpoint's own files.
 
+import { PhiquantError } from "../engine/errors.js";
 import { Template } from "../vendor/jinja.js";
 import { Tokenizer } from "../vendor/tokenizers.js";
-import { PhiquantError } from "../engine/errors.js";
 
 /** A special token in tokenizer_config.json is a string or an object with its content. */
 const content = (token) => (typeof token === "string" ? token : (token?.content ?? null));
@@ -23,9 +23,13 @@ export class Text {
   constructor(file) {
     const tokenizer = file("tokenizer.json");
     if (!tokenizer) {
-      throw new PhiquantError("missing-file", "The checkpoint has no tokenizer.json, so text cannot be turned into tokens.", {
-        file: "tokenizer.json",
-      });
+      throw new PhiquantError(
+        "missing-file",
+        "The checkpoint has no tokenizer.json, so text cannot be turned into tokens.",
+        {
+          file: "tokenizer.json",
+        },
+      );
     }
     const config = parse("tokenizer_config.json", file("tokenizer_config.json") || "{}");
     const special = parse("special_tokens_map.json", file("special_tokens_map.json") || "{}");
@@ -33,12 +37,17 @@ export class Text {
       this.tokenizer = new Tokenizer(parse("tokenizer.json", tokenizer), config);
     } catch (cause) {
       if (cause instanceof PhiquantError) throw cause;
-      throw new PhiquantError("bad-config", `tokenizer.json cannot be used: ${cause.message}.`, { file: "tokenizer.json", cause });
+      throw new PhiquantError("bad-config", `tokenizer.json cannot be used: ${cause.message}.`, {
+        file: "tokenizer.json",
+        cause,
+      });
     }
     this.template = file("chat_template.jinja") ?? chatTemplate(config.chat_template);
     const token = (name) => content(config[name]) ?? content(special[name]);
     this.special = Object.fromEntries(
-      ["bos_token", "eos_token", "pad_token", "unk_token"].map((name) => [name, token(name)]).filter(([, text]) => text !== null),
+      ["bos_token", "eos_token", "pad_token", "unk_token"]
+        .map((name) => [name, token(name)])
+        .filter(([, text]) => text !== null),
     );
   }
 
