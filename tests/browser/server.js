@@ -1,7 +1,7 @@
 // Serves www/ to the tests, without COOP and COEP, as a docs site would. `/blank` is an empty page of the same origin.
 
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -33,8 +33,11 @@ export async function listen(handler) {
   };
 }
 
-/** @param {Record<string, string>} [mounts] further folders by URL prefix, e.g. { "/wllama/": "node_modules/@wllama/wllama" } */
-export function startServer(mounts = {}) {
+/**
+ * @param {Record<string, string>} [mounts] further folders by URL prefix, e.g. { "/wllama/": "node_modules/@wllama/wllama" }
+ * @param {Record<string, string>} [preludes] scripts of www/ by path, and the module that each imports before all else
+ */
+export function startServer(mounts = {}, preludes = {}) {
   const roots = Object.entries({ ...mounts, "/": "www" });
   return listen(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
@@ -50,6 +53,11 @@ export function startServer(mounts = {}) {
     if (!found?.isFile()) {
       response.writeHead(404, { "content-type": "text/plain" });
       response.end("not found");
+      return;
+    }
+    if (preludes[path]) {
+      response.writeHead(200, { "content-type": TYPES[".js"] });
+      response.end(`import ${JSON.stringify(preludes[path])};\n${await readFile(file, "utf8")}`);
       return;
     }
     response.writeHead(200, {
