@@ -194,7 +194,8 @@ fn what_is_refused_and_why() {
         (edit("\"normalizer\": null", "\"normalizer\": {\"type\": \"NFKC\"}"), ErrorKind::Unsupported, "NFKC"),
         (edit("\"type\": \"BPE\"", "\"type\": \"Unigram\""), ErrorKind::Unsupported, "Unigram"),
         (edit("\"id\": 303", "\"id\": 320"), ErrorKind::BadConfig, "320"),
-        (edit("{", "["), ErrorKind::BadConfig, "not JSON"),
+        (edit("{", "["), ErrorKind::BadConfig, "no tokenizer"),
+        (edit("{", "?"), ErrorKind::BadConfig, "not JSON"),
         (Texts::new(), ErrorKind::MissingFile, "tokenizer"),
     ];
     for (files, kind, word) in cases {

@@ -45,15 +45,28 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
             layer(a).cmp(&layer(b)).then_with(|| a.name.cmp(&b.name))
         });
     }
-    let metadata = match checkpoint.kind {
+    // By reference: a vocabulary is large, and its keys are kept by the checkpoint.
+    let own = match checkpoint.kind {
         Kind::Safetensors => converted(checkpoint, mix, &outputs, &mut notices)?,
-        Kind::Gguf => checkpoint.headers[0].metadata.clone(),
+        Kind::Gguf => Metadata::new(),
     };
-    let metadata = if quantizes { requantized(metadata, mix) } else { metadata };
+    let rest = match checkpoint.kind {
+        Kind::Safetensors => checkpoint.tokenizer_keys()?,
+        Kind::Gguf => &checkpoint.headers[0].metadata,
+    };
+    let last = quantized_keys(mix);
+    let mut metadata: Vec<&(String, Value)> = own.iter().chain(rest).collect();
+    if quantizes {
+        // llama-quantize sets these, and they then stand at the end. The alignment is 32 whatever it was, and a file made
+        // of shards is whole.
+        let set = |key: &str| last.iter().any(|(name, _)| name == key);
+        metadata.retain(|(key, _)| !set(key) && !key.starts_with("split.") && key != "general.alignment");
+        metadata.extend(&last);
+    }
 
     let entries: Vec<Entry> =
         outputs.iter().map(|o| Entry { name: o.name.clone(), shape: o.role.shape(config), dtype: o.dtype }).collect();
-    let layout = writer::layout(&metadata, &entries)?;
+    let layout = writer::layout(metadata, &entries)?;
     let mut literals = vec![Literal { file: 0, offset: 0, bytes: layout.head }];
     let mut tasks = Vec::new();
     for (i, output) in outputs.into_iter().enumerate() {
@@ -218,7 +231,7 @@ fn push_tasks(
     Ok(())
 }
 
-/// All keys as convert_hf_to_gguf.py writes them.
+/// All keys before the tokenizer's, as convert_hf_to_gguf.py writes them.
 fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output], notices: &mut Vec<String>) -> Result<Metadata> {
     let config = &checkpoint.config;
     let mut metadata: Metadata = vec![("general.architecture".into(), Value::String(GGUF_ARCHITECTURE.into()))];
@@ -235,9 +248,7 @@ fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output], notices: &m
     metadata.extend(naming::metadata(&checkpoint.name, &hf_config, generation.as_ref(), parameters));
     metadata.extend(keys::metadata(config, mix.file_type));
     metadata.push(("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)));
-    let tokenizer = checkpoint.tokenizer_keys()?;
-    rename_for_llama_cpp(&mut metadata, tokenizer, notices);
-    metadata.extend(tokenizer.iter().cloned());
+    rename_for_llama_cpp(&mut metadata, checkpoint.tokenizer_keys()?, notices);
     Ok(metadata)
 }
 
@@ -258,13 +269,10 @@ fn rename_for_llama_cpp(metadata: &mut Metadata, tokenizer: &Metadata, notices: 
     }
 }
 
-/// llama-quantize sets two keys, which then stand at the end.
-fn requantized(mut metadata: Metadata, mix: &Mix) -> Metadata {
-    const MOVED: [&str; 2] = ["general.quantization_version", "general.file_type"];
-    // The alignment is 32 whatever it was, and a file made of shards is whole.
-    let gone = |key: &str| MOVED.contains(&key) || key.starts_with("split.") || key == "general.alignment";
-    metadata.retain(|(key, _)| !gone(key));
-    metadata.push((MOVED[0].into(), Value::U32(QUANTIZATION_VERSION)));
-    metadata.push((MOVED[1].into(), Value::U32(mix.file_type)));
-    metadata
+/// The keys that llama-quantize sets.
+fn quantized_keys(mix: &Mix) -> Metadata {
+    vec![
+        ("general.quantization_version".into(), Value::U32(QUANTIZATION_VERSION)),
+        ("general.file_type".into(), Value::U32(mix.file_type)),
+    ]
 }

@@ -2,7 +2,7 @@
 //! the first weight is read.
 
 use super::types;
-use super::value::{Metadata, Value};
+use super::value::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::num::align_up;
 use crate::tensor::DType;
@@ -32,7 +32,11 @@ pub struct Layout {
 }
 
 /// Lays out a GGUF file of version 3, tensors in the order given, each aligned to 32 bytes, the last one padded too.
-pub fn layout(metadata: &Metadata, tensors: &[Entry]) -> Result<Layout> {
+pub fn layout<'a, M>(metadata: M, tensors: &[Entry]) -> Result<Layout>
+where
+    M: IntoIterator<Item = &'a (String, Value), IntoIter: ExactSizeIterator>,
+{
+    let metadata = metadata.into_iter();
     let mut head = Vec::new();
     head.extend_from_slice(b"GGUF");
     head.extend_from_slice(&3u32.to_le_bytes());

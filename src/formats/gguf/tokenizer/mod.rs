@@ -5,6 +5,7 @@
 //! llama-cpp-python 0.3.36). `docs/formats.md` lists where it is more lenient.
 
 mod bpe;
+mod file;
 mod proto;
 mod special;
 mod split;
@@ -13,8 +14,10 @@ mod spm;
 use super::value::{Metadata, Value, find};
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
-use serde_json::{Map, Value as Json, json};
-use std::collections::BTreeMap;
+use file::File;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, HashMap};
 
 /// Token types, as SentencePiece and `llama_token_type` number them.
 mod kind {
@@ -53,21 +56,19 @@ impl Sources<'_> {
 /// Fails with `MissingFile` where there is no tokenizer, `Unsupported` where llama.cpp has no name for its rules, and
 /// `BadConfig`.
 pub fn metadata(sources: &Sources) -> Result<Metadata> {
-    let tokenizer = sources.json("tokenizer.json")?;
+    let here = |e: Error| e.in_file("tokenizer.json");
+    let mut tokenizer = sources.texts.get("tokenizer.json").map(|text| File::parse(text).map_err(here)).transpose()?;
     let config = sources.json("tokenizer_config.json")?;
     let class = config.as_ref().and_then(|config| config.get("tokenizer_class")).and_then(Json::as_str);
-    let model = tokenizer.as_ref().and_then(|tokenizer| tokenizer.get("model"));
-    let byte_fallback = model.and_then(|model| model.get("byte_fallback")) == Some(&Json::Bool(true));
-    let here = |e: Error| e.in_file("tokenizer.json");
     // The converter goes by the class alone; files by other tools name other classes, and their content tells.
-    let mut keys = match &tokenizer {
+    let mut keys = match &mut tokenizer {
         Some(tokenizer) if class == Some("GPT2Tokenizer") => {
             bpe::metadata(sources, tokenizer, config.as_ref()).map_err(here)?
         }
-        _ if sources.blobs.contains_key("tokenizer.model") => {
+        tokenizer if sources.blobs.contains_key("tokenizer.model") => {
             spm::metadata(sources, tokenizer.as_ref(), config.as_ref())?
         }
-        Some(tokenizer) if byte_fallback => {
+        Some(tokenizer) if tokenizer.model.byte_fallback => {
             spm::metadata_from_json(sources, tokenizer, config.as_ref()).map_err(here)?
         }
         Some(tokenizer) => bpe::metadata(sources, tokenizer, config.as_ref()).map_err(here)?,
@@ -78,7 +79,7 @@ pub fn metadata(sources: &Sources) -> Result<Metadata> {
         }
     };
     let byte_level = find(&keys, "tokenizer.ggml.model").and_then(Value::as_str) == Some("gpt2");
-    keys.extend(special::metadata(sources, tokenizer, config, byte_level)?);
+    keys.extend(special::metadata(sources, tokenizer.as_ref(), config, byte_level)?);
     Ok(keys)
 }
 
@@ -100,7 +101,7 @@ pub fn texts(metadata: &Metadata) -> Result<BTreeMap<String, String>> {
             "the tokenizer is of the kind {other:?}; gpt2 (byte-level BPE) and llama (SentencePiece) are supported"
         ),
     };
-    texts.insert("tokenizer.json".into(), tokenizer.to_string());
+    texts.insert("tokenizer.json".into(), tokenizer);
     texts.insert("tokenizer_config.json".into(), special::config(metadata, &vocabulary, model).to_string());
     Ok(texts)
 }
@@ -141,16 +142,14 @@ impl<'a> Vocabulary<'a> {
         self.tokens.get(usize::try_from(id).ok()?).map(String::as_str)
     }
 
-    /// tokenizer.json's vocabulary: every token but fillers. Control and user-defined tokens are in it too, so that an
-    /// added token finds its id there, whatever gaps there are.
-    fn map(&self) -> Map<String, Json> {
-        let mut map = Map::new();
-        for (id, token, kind) in self.iter() {
-            if kind != kind::UNUSED && !map.contains_key(token) {
-                map.insert(token.to_owned(), json!(id));
-            }
+    /// Ids by token: every token but fillers; of two of a name the first. Control and user-defined tokens are in it too, so
+    /// that an added token finds its id there, whatever gaps there are.
+    fn ids(&self) -> HashMap<&'a str, u32> {
+        let mut ids = HashMap::with_capacity(self.tokens.len());
+        for (id, token, _) in self.iter().filter(|(.., kind)| *kind != kind::UNUSED) {
+            ids.entry(token).or_insert(id);
         }
-        map
+        ids
     }
 
     /// tokenizer.json's added tokens: what is matched before any splitting. `strips` says after which tokens white space
@@ -167,6 +166,64 @@ impl<'a> Vocabulary<'a> {
                 })
             })
             .collect()
+    }
+}
+
+/// tokenizer.json as it is written: the vocabulary and the merges without a tree of values between.
+#[derive(serde::Serialize)]
+struct Written<'a> {
+    version: &'static str,
+    truncation: (),
+    padding: (),
+    added_tokens: Vec<Json>,
+    normalizer: Json,
+    pre_tokenizer: Json,
+    post_processor: Json,
+    decoder: Json,
+    model: WrittenModel<'a>,
+}
+
+#[derive(serde::Serialize)]
+struct WrittenModel<'a> {
+    r#type: &'static str,
+    dropout: (),
+    unk_token: Option<&'a str>,
+    continuing_subword_prefix: (),
+    end_of_word_suffix: (),
+    fuse_unk: bool,
+    byte_fallback: bool,
+    ignore_merges: bool,
+    vocab: Ids<'a>,
+    merges: Vec<(&'a str, &'a str)>,
+}
+
+/// Ids by token, in the order of ids.
+struct Ids<'a>(Vec<(&'a str, u32)>);
+
+impl<'a> From<HashMap<&'a str, u32>> for Ids<'a> {
+    fn from(ids: HashMap<&'a str, u32>) -> Self {
+        let mut list: Vec<_> = ids.into_iter().collect();
+        list.sort_unstable_by_key(|(_, id)| *id);
+        Self(list)
+    }
+}
+
+impl Serialize for Ids<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (token, id) in &self.0 {
+            map.serialize_entry(token, id)?;
+        }
+        map.end()
+    }
+}
+
+impl Written<'_> {
+    fn text(&self) -> Result<String> {
+        match serde_json::to_string(self) {
+            Ok(text) => Ok(text),
+            Err(e) => bail!(Internal, "the tokenizer cannot be written as JSON: {e}"),
+        }
     }
 }
 

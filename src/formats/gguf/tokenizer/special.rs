@@ -1,5 +1,6 @@
 //! Special token ids, flags and the chat template: what gguf-py's `SpecialVocab` finds in the files beside a model.
 
+use super::file::File;
 use super::{Sources, Vocabulary};
 use crate::error::Result;
 use crate::formats::gguf::{Metadata, Value, find};
@@ -52,7 +53,7 @@ impl Found {
 /// the vocabulary.
 pub(super) fn metadata(
     sources: &Sources,
-    tokenizer: Option<Json>,
+    tokenizer: Option<&File>,
     config: Option<Json>,
     byte_level: bool,
 ) -> Result<Metadata> {
@@ -62,22 +63,21 @@ pub(super) fn metadata(
         Some(Json::Object(config)) => Some(config),
         _ => None,
     };
-    if let Some(tokenizer) = &tokenizer {
+    if let Some(tokenizer) = tokenizer {
         read_post_processor(tokenizer, config.as_mut(), &mut found);
     }
     let mut keys = Metadata::new();
     let mut template = None;
     if let Some(config) = &config {
         template = chat_template(sources, config)?;
-        let none = Vec::new();
-        let added = tokenizer.as_ref().and_then(|t| t.get("added_tokens")).and_then(Json::as_array).unwrap_or(&none);
+        let added = tokenizer.map_or(&[][..], |tokenizer| &tokenizer.added_tokens);
         for role in found.roles.clone() {
             if let Some(flag) = config.get(&format!("add_{role}_token")).and_then(Json::as_bool) {
                 found.set_adds(role, flag, false);
             }
             let content = config.get(&format!("{role}_token")).and_then(content_of);
-            let token = content.and_then(|content| added.iter().find(|token| token["content"] == content));
-            found.set_id(role, token.and_then(|token| token["id"].as_u64()), vocab);
+            let token = content.and_then(|content| added.iter().find(|token| token.content == content));
+            found.set_id(role, token.map(|token| token.id), vocab);
         }
     }
     if let Some(model) = sources.json("config.json")? {
@@ -119,7 +119,7 @@ fn present(config: &Map<String, Json>, field: &str) -> Option<Json> {
 }
 
 /// tokenizer.json's post-processor says whether tokens are put before and after a text.
-fn read_post_processor(tokenizer: &Json, mut config: Option<&mut Map<String, Json>>, found: &mut Found) {
+fn read_post_processor(tokenizer: &File, mut config: Option<&mut Map<String, Json>>, found: &mut Found) {
     if let Some(config) = config.as_deref_mut() {
         for (role, stand_in) in [("bos_token", "cls_token"), ("eos_token", "sep_token")] {
             if present(config, role).is_none()
@@ -129,7 +129,7 @@ fn read_post_processor(tokenizer: &Json, mut config: Option<&mut Map<String, Jso
             }
         }
     }
-    let Some(processor) = tokenizer.get("post_processor").filter(|processor| !processor.is_null()) else { return };
+    let Some(processor) = &tokenizer.post_processor else { return };
     let alone = vec![processor.clone()];
     let processors = processor.get("processors").and_then(Json::as_array).unwrap_or(&alone);
     for processor in processors {

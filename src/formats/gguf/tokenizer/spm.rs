@@ -1,10 +1,11 @@
 //! SentencePiece BPE, GGUF's model "llama": Phi-3 and Phi-3.5.
 
-use super::{Sources, Vocabulary, kind, post_processor, proto, strips_after};
+use super::file::File;
+use super::{Sources, Vocabulary, Written, WrittenModel, kind, post_processor, proto, strips_after};
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::{Metadata, Value, find};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use std::collections::{HashMap, HashSet};
 
 /// SentencePiece's mark for a space.
@@ -38,7 +39,7 @@ impl Table {
     }
 
     /// Tokens that the files beside the model add or rename; later ones win.
-    fn put_added(&mut self, sources: &Sources, tokenizer: Option<&Json>, config: Option<&Json>) -> Result<()> {
+    fn put_added(&mut self, sources: &Sources, tokenizer: Option<&File>, config: Option<&Json>) -> Result<()> {
         if let Some(Json::Object(added)) = sources.json("added_tokens.json")? {
             for (token, id) in &added {
                 // The converter ignores ids out of range in this file alone.
@@ -49,19 +50,18 @@ impl Table {
             }
         }
         let decoder = config.and_then(|config| config.get("added_tokens_decoder")).and_then(Json::as_object);
-        let decoder =
-            decoder.into_iter().flatten().map(|(id, token)| (id.parse().ok(), token, "tokenizer_config.json"));
-        let added = tokenizer.and_then(|tokenizer| tokenizer.get("added_tokens")).and_then(Json::as_array);
-        let added = added.into_iter().flatten().map(|token| (token["id"].as_u64(), token, "tokenizer.json"));
-        for (id, token, file) in decoder.chain(added) {
-            let place = |e: Error| e.in_file(file);
-            let (Some(id), Some(content)) = (id.and_then(|id| usize::try_from(id).ok()), token["content"].as_str())
-            else {
+        for (id, token) in decoder.into_iter().flatten() {
+            let place = |e: Error| e.in_file("tokenizer_config.json");
+            let (Ok(id), Some(content)) = (id.parse(), token["content"].as_str()) else {
                 return Err(place(Error::new(ErrorKind::BadConfig, "an added token has no id or no content")));
             };
-            let special = token.get("special").and_then(Json::as_bool).unwrap_or(false);
-            let kind = if special { kind::CONTROL } else { kind::USER_DEFINED };
-            self.put(id, content, -1000.0, kind).map_err(place)?;
+            let special = token["special"].as_bool().unwrap_or(false);
+            self.put(id, content, -1000.0, if special { kind::CONTROL } else { kind::USER_DEFINED }).map_err(place)?;
+        }
+        for token in tokenizer.into_iter().flat_map(|tokenizer| &tokenizer.added_tokens) {
+            let kind = if token.special { kind::CONTROL } else { kind::USER_DEFINED };
+            let id = usize::try_from(token.id).unwrap_or(usize::MAX);
+            self.put(id, &token.content, -1000.0, kind).map_err(|e| e.in_file("tokenizer.json"))?;
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Table {
 }
 
 /// model, pre, tokens, scores and token_type for a tokenizer.model.
-pub(super) fn metadata(sources: &Sources, tokenizer: Option<&Json>, config: Option<&Json>) -> Result<Metadata> {
+pub(super) fn metadata(sources: &Sources, tokenizer: Option<&File>, config: Option<&Json>) -> Result<Metadata> {
     let mut table = Table::new(sources.vocab);
     let fill = |table: &mut Table| -> Result<()> {
         for (id, piece) in proto::pieces(&sources.blobs["tokenizer.model"])?.into_iter().enumerate() {
@@ -98,52 +98,35 @@ pub(super) fn metadata(sources: &Sources, tokenizer: Option<&Json>, config: Opti
 
 /// The same from a tokenizer.json alone, for checkpoints saved without tokenizer.model: scores follow from the order of
 /// merges, as SentencePiece's BPE trainer numbers its pieces (0, −1, −2 …); single characters come after.
-pub(super) fn metadata_from_json(sources: &Sources, tokenizer: &Json, config: Option<&Json>) -> Result<Metadata> {
-    let model = &tokenizer["model"];
-    let Some(vocab) = model["vocab"].as_object() else {
-        bail!(BadConfig, "model.vocab is not there, or not an object");
+pub(super) fn metadata_from_json(sources: &Sources, tokenizer: &mut File, config: Option<&Json>) -> Result<Metadata> {
+    let model = &mut tokenizer.model;
+    let Some(mut tokens) = model.vocab.0.take() else {
+        bail!(BadConfig, "model.vocab is not an object");
     };
-    let mut ranks: HashMap<String, usize> = HashMap::new();
-    for merge in model["merges"].as_array().into_iter().flatten() {
-        let piece = match merge {
-            Json::String(text) => text.replacen(' ', "", 1),
-            pair => [pair[0].as_str().unwrap_or_default(), pair[1].as_str().unwrap_or_default()].concat(),
-        };
-        let next = ranks.len();
-        ranks.entry(piece).or_insert(next);
-    }
-    let unknown = model["unk_token"].as_str();
-    let mut table = Table::new(sources.vocab);
-    let mut tokens: Vec<(&String, usize)> = Vec::new();
-    for (token, id) in vocab {
-        match id.as_u64().and_then(|id| usize::try_from(id).ok()) {
-            Some(id) => tokens.push((token, id)),
-            None => bail!(BadConfig, "the token {token:?} has no id"),
-        }
-    }
     tokens.sort_by_key(|(_, id)| *id);
-    let added: HashSet<&str> = tokenizer["added_tokens"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|token| token["content"].as_str())
-        .collect();
+    let mut ranks: HashMap<String, usize> = HashMap::new();
+    for merge in std::mem::take(&mut model.merges) {
+        let next = ranks.len();
+        ranks.entry(merge.0.replacen(' ', "", 1)).or_insert(next);
+    }
+    let unknown = model.unk_token.as_ref().and_then(Json::as_str);
+    let added: HashSet<&str> = tokenizer.added_tokens.iter().map(|token| token.content.as_str()).collect();
+    let mut table = Table::new(sources.vocab);
     let mut singles = ranks.len();
-    for (token, id) in tokens {
-        if added.contains(token.as_str()) && Some(token.as_str()) != unknown {
-            continue;
-        }
+    for (token, id) in &tokens {
         let (score, kind) = if is_byte(token) {
             (0.0, kind::BYTE)
         } else if Some(token.as_str()) == unknown {
             (0.0, kind::UNKNOWN)
+        } else if added.contains(token.as_str()) {
+            continue;
         } else if let Some(rank) = ranks.get(token) {
             (-(*rank as f32), kind::NORMAL)
         } else {
             singles += 1;
             (-((singles - 1) as f32), kind::NORMAL)
         };
-        table.put(id, token, score, kind)?;
+        table.put(usize::try_from(*id).unwrap_or(usize::MAX), token, score, kind)?;
     }
     table.put_added(sources, Some(tokenizer), config)?;
     Ok(table.metadata())
@@ -156,12 +139,11 @@ fn is_byte(token: &str) -> bool {
 }
 
 /// tokenizer.json for a GGUF's keys: BPE with byte fallback, as transformers converts a SentencePiece model.
-pub(super) fn tokenizer(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<Json> {
+pub(super) fn tokenizer(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<String> {
     let Some(scores) = vocabulary.scores else {
         bail!(BadHeader, "tokenizer.ggml.scores is not there");
     };
     let unknown = find(metadata, "tokenizer.ggml.unknown_token_id").and_then(Value::as_u64).unwrap_or(0);
-    let unknown = vocabulary.token(unknown);
     let prefix = find(metadata, "tokenizer.ggml.add_space_prefix").and_then(Value::as_bool).unwrap_or(true);
     let mark = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
     let normalizers = if prefix { json!([{"type": "Prepend", "prepend": SPACE}, mark]) } else { json!([mark]) };
@@ -174,35 +156,44 @@ pub(super) fn tokenizer(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<
         decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
     }
     let strips = strips_after(metadata, vocabulary);
-    let map = vocabulary.map();
-    Ok(json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": vocabulary.added(false, &strips),
-        "normalizer": {"type": "Sequence", "normalizers": normalizers},
-        "pre_tokenizer": null,
-        "post_processor": post_processor(metadata, vocabulary, true),
-        "decoder": {"type": "Sequence", "decoders": decoders},
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "merges": merges(vocabulary, scores, &map), "vocab": map,
+    let ids = vocabulary.ids();
+    let written = Written {
+        version: "1.0",
+        truncation: (),
+        padding: (),
+        added_tokens: vocabulary.added(false, &strips),
+        normalizer: json!({"type": "Sequence", "normalizers": normalizers}),
+        pre_tokenizer: Json::Null,
+        post_processor: post_processor(metadata, vocabulary, true),
+        decoder: json!({"type": "Sequence", "decoders": decoders}),
+        model: WrittenModel {
+            r#type: "BPE",
+            dropout: (),
+            unk_token: vocabulary.token(unknown),
+            continuing_subword_prefix: (),
+            end_of_word_suffix: (),
+            fuse_unk: true,
+            byte_fallback: true,
+            ignore_merges: false,
+            merges: merges(vocabulary, scores, &ids),
+            vocab: ids.into(),
         },
-    }))
+    };
+    written.text()
 }
 
 /// Every way to put a piece together from two others, best score first: SentencePiece merges the pair whose result has
 /// the highest score, so ranks by score are merges.
-fn merges(vocabulary: &Vocabulary, scores: &[f32], map: &Map<String, Json>) -> Vec<Json> {
+fn merges<'a>(vocabulary: &Vocabulary<'a>, scores: &[f32], ids: &HashMap<&'a str, u32>) -> Vec<(&'a str, &'a str)> {
     let mut found: Vec<(f32, &str, &str)> = Vec::new();
     for (id, piece, kind) in vocabulary.iter() {
         if kind != kind::NORMAL {
             continue;
         }
-        let mut ways: Vec<(u64, u64, usize)> = Vec::new();
+        let mut ways: Vec<(u32, u32, usize)> = Vec::new();
         for (at, _) in piece.char_indices().skip(1) {
-            let id_of = |part: &str| map.get(part).and_then(Json::as_u64);
-            if let (Some(left), Some(right)) = (id_of(&piece[..at]), id_of(&piece[at..])) {
-                ways.push((left, right, at));
+            if let (Some(left), Some(right)) = (ids.get(&piece[..at]), ids.get(&piece[at..])) {
+                ways.push((*left, *right, at));
             }
         }
         ways.sort_unstable();
@@ -211,5 +202,5 @@ fn merges(vocabulary: &Vocabulary, scores: &[f32], map: &Map<String, Json>) -> V
     // The order of transformers' converter: by score, then by the lengths of the halves, each descending.
     let chars = |text: &str| text.chars().count();
     found.sort_by(|a, b| b.0.total_cmp(&a.0).then(chars(b.1).cmp(&chars(a.1))).then(chars(b.2).cmp(&chars(a.2))));
-    found.iter().map(|(_, left, right)| json!([left, right])).collect()
+    found.into_iter().map(|(_, left, right)| (left, right)).collect()
 }
