@@ -9,6 +9,7 @@ For each checkpoint NAME: the checkpoint's files; F16.head and Q4_0.head, the by
 difference can be seen; and expected.json with the size and the SHA-256 of every file, weights included.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -88,15 +89,16 @@ def save_byte_level(folder, regex, tokens):
 
 def save_sentencepiece(folder, tokens):
     """A SentencePiece BPE as Phi-3 has it, with tokens added after it."""
-    with tempfile.TemporaryDirectory() as temporary:
-        text = Path(temporary) / "text"
-        text.write_text("\n".join(line for chunk in CORPUS for line in chunk.splitlines() if line))
+    text = "\n".join(line for chunk in CORPUS for line in chunk.splitlines() if line)
+    # The model keeps the names of its files: they are relative, so that it is the same wherever it is made.
+    with tempfile.TemporaryDirectory() as temporary, contextlib.chdir(temporary):
+        Path("text").write_text(text)
         sentencepiece.SentencePieceTrainer.train(
-            input=str(text), model_prefix=str(folder / "tokenizer"), vocab_size=tokens, model_type="bpe",
-            byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
-            unk_id=0, bos_id=1, eos_id=2, pad_id=-1, character_coverage=0.99, split_digits=True,
+            input="text", model_prefix="tokenizer", vocab_size=tokens, model_type="bpe", byte_fallback=True,
+            normalization_rule_name="identity", remove_extra_whitespaces=False, unk_id=0, bos_id=1, eos_id=2, pad_id=-1,
+            character_coverage=0.99, split_digits=True,
         )
-    (folder / "tokenizer.vocab").unlink()
+        shutil.copy("tokenizer.model", folder)
     added = {
         str(i): {"content": text, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": special}
         for i, (text, special) in enumerate(
@@ -168,11 +170,11 @@ def sentencepiece_json(folder, added):
     }
 
 
-def save_model(folder, dtype, **fields):
+def save_model(folder, dtype, shard="1GB", **fields):
     torch.manual_seed(sum(folder.name.encode()))
     config = transformers.Phi3Config(**fields)
     model = transformers.Phi3ForCausalLM(config).to(dtype)
-    model.save_pretrained(folder, max_shard_size=fields.pop("shard", "1GB"))
+    model.save_pretrained(folder, max_shard_size=shard)
     return config
 
 
