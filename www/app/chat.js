@@ -16,7 +16,7 @@ const HEAVY = 2e9;
 let turns = [];
 /** @type {AbortController | null} */
 let answering = null;
-/** @type {{ label: string, prompt: string }[]} */
+/** @type {string[]} */
 let suggestions = [];
 /** Chosen by the person, kept while it is offered. */
 let chosen = "original";
@@ -249,27 +249,23 @@ function warm() {
   }
 }
 
+/** One thing to ask of each kind that the demo knows: the shortest that needs nothing said before it. */
 async function loadSuggestions() {
   try {
     const response = await fetch(new URL("../models/demo/prompts.json", import.meta.url));
-    const list = response.ok ? await response.json() : [];
-    suggestions = (list.prompts ?? list).map((each) => ({
-      label: each.label ?? each.prompt ?? each,
-      prompt: each.prompt ?? each,
-    }));
+    const prompts = response.ok ? await response.json() : [];
+    const byTask = new Map();
+    for (const { task, messages } of prompts) {
+      const { content } = messages.at(-1);
+      if (/earlier/.test(task) || content.length < 8) continue;
+      if (!byTask.has(task) || content.length < byTask.get(task).length) byTask.set(task, content);
+    }
+    suggestions = [...byTask.values()];
   } catch {
     // Without suggestions there is still a box to type in.
   }
   $("chips").replaceChildren(
-    ...suggestions
-      .slice(0, 5)
-      .map(({ label, prompt }) =>
-        h(
-          "li",
-          null,
-          h("button", { type: "button", title: prompt === label ? null : prompt, click: () => ask(prompt) }, label),
-        ),
-      ),
+    ...suggestions.map((text) => h("li", null, h("button", { type: "button", click: () => ask(text) }, text))),
   );
   drawControls();
 }
