@@ -28,7 +28,7 @@ before(async () => {
     if (request.url !== "/") return response.writeHead(404).end();
     response.writeHead(200, {
       "content-type": "text/html; charset=utf-8",
-      "content-security-policy": `default-src 'none'; script-src ${cdn.url} 'wasm-unsafe-eval'; worker-src blob:; connect-src ${cdn.url} blob:`,
+      "content-security-policy": `default-src 'none'; script-src ${cdn.url} 'wasm-unsafe-eval'; worker-src blob: ${cdn.url}; connect-src ${cdn.url} blob:`,
     });
     response.end(
       `<!doctype html><title>site</title><script type="module" src="${cdn.url}/embed/phi-quant.js"></script>${markup}`,

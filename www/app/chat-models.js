@@ -1,6 +1,6 @@
 /** The models that the chat can talk to, each loaded once, when first wanted. */
 
-import { backendName, bytes } from "../embed/format.js";
+import { backendName, bytes, sentence } from "../embed/format.js";
 import { mainDtype } from "./source.js";
 import { engine, state } from "./state.js";
 
@@ -98,10 +98,8 @@ export function describeModel(entry) {
   if (!slot?.model || slot.source !== entry.source) return "";
   const { backend, reason, bytes: size, notices, contextLength } = slot.model;
   const told = [...new Set([...(notices ?? []), ...slot.notices])].join(" ");
-  return `${backendName(backend)}: ${reason}. ${bytes(size)} in memory, ${contextLength} tokens of context.${told && ` ${told}`}`.replaceAll(
-    "..",
-    ".",
-  );
+  const room = `${bytes(size)} in memory, ${contextLength} tokens of context.`;
+  return [`${backendName(backend)}: ${sentence(reason)}`, room, told].filter(Boolean).join(" ");
 }
 
 export const isLoaded = (entry) => Boolean(entry && loaded.get(entry.key)?.model);

@@ -31,15 +31,15 @@ function asked() {
   return [first, second].filter((entry, at, all) => entry && all.indexOf(entry) === at);
 }
 
-/** The conversation as one model saw it; what it did not answer itself, the other's answer stands in for. */
-function messagesFor(key) {
+/** The conversation up to a turn as one model saw it; what it did not answer, the other's answer stands in for. */
+function messagesFor(key, turn) {
   const messages = [];
-  for (const { user, answers } of turns) {
-    messages.push({ role: "user", content: user });
-    const answer = answers.get(key) ?? [...answers.values()].find(({ text }) => text !== "");
-    if (answer && answer.text !== "") messages.push({ role: "assistant", content: answer.text });
+  for (const { user, answers } of turns.slice(0, turns.indexOf(turn))) {
+    const answer = answers.get(key)?.text || [...answers.values()].find(({ text }) => text !== "")?.text;
+    if (!answer) continue;
+    messages.push({ role: "user", content: user }, { role: "assistant", content: answer });
   }
-  return messages;
+  return [...messages, { role: "user", content: turn.user }];
 }
 
 const nearEnd = (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 48;
@@ -100,7 +100,7 @@ async function answer(entry, turn, view, signal) {
   drawStatus();
   signal.throwIfAborted();
   const record = { text: "", view };
-  const messages = messagesFor(entry.key);
+  const messages = messagesFor(entry.key, turn);
   turn.answers.set(entry.key, record);
   for await (const { text } of model.generate(messages, { ...sampling(), signal })) {
     view.element.classList.remove("waiting");

@@ -12,6 +12,8 @@ import { h } from "./dom.js";
 const STEPS = 8;
 /** The order in which the weights work; kinds not listed come after, as they come. */
 const ORDER = [
+  "embed_tokens",
+  "token_embd",
   "input_layernorm",
   "attn_norm",
   "qkv_proj",
@@ -29,6 +31,10 @@ const ORDER = [
   "ffn_up",
   "down_proj",
   "ffn_down",
+  "norm",
+  "output_norm",
+  "lm_head",
+  "output",
 ];
 const NAMES = {
   input_layernorm: "attn norm",
@@ -104,7 +110,7 @@ export class Heatmap {
       return cell;
     };
 
-    const apart = placed.filter(({ layer }) => layer === null);
+    const apart = placed.filter(({ layer }) => layer === null).sort((a, b) => rank(a.kind) - rank(b.kind));
     const body = kinds.map((kind) =>
       h(
         "tr",

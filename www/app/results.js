@@ -1,6 +1,16 @@
 /** What came out: sizes, checksum, save, and the results so far, one press apart. */
 
-import { backendName, bits, bytes, bytesParts, duration, integer, shortBackend, three } from "../embed/format.js";
+import {
+  backendName,
+  bits,
+  bytes,
+  bytesParts,
+  duration,
+  integer,
+  sentence,
+  shortBackend,
+  three,
+} from "../embed/format.js";
 import { $, announce, figures, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
 import { weightBytes, weightCount } from "./source.js";
@@ -138,7 +148,7 @@ function drawResult() {
     ["With", shortBackend(report.backend) + (report.workers > 1 ? ` × ${report.workers}` : "")],
     ["Memory", bytes(report.peakMemoryBytes), "The largest WebAssembly memory of any worker"],
   ]);
-  $("result-reason").textContent = `Why ${backendName(report.backend)}: ${report.reason}`;
+  $("result-reason").textContent = `Why ${backendName(report.backend)}? ${sentence(report.reason)}`;
 }
 
 /** The strip of results, once there are two things to choose between. */

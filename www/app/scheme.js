@@ -1,6 +1,6 @@
 /** The scheme, with what each would weigh, before anything is downloaded. */
 
-import { bits, bytes } from "../embed/format.js";
+import { bits, bytes, sentence } from "../embed/format.js";
 import { $, h, show } from "./dom.js";
 import { mainDtype, weightBytes } from "./source.js";
 import { choice, set, state, update, watch } from "./state.js";
@@ -51,7 +51,7 @@ function drawSchemes() {
   field.replaceChildren(field.firstElementChild, ...(source ? [source] : []), ...rows);
   field.style.setProperty("--original", original && largest ? `${(100 * original) / largest}%` : "100%");
   if (focused) field.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
-  $("scheme-summary").textContent = offered.find(({ scheme }) => scheme === settings.scheme)?.summary ?? "";
+  $("scheme-summary").textContent = sentence(offered.find(({ scheme }) => scheme === settings.scheme)?.summary ?? "");
 }
 
 function drawFormats() {

@@ -61,3 +61,6 @@ export const backendName = (backend) =>
 
 /** The same, where room is short. */
 export const shortBackend = (backend) => backendName(backend).replace("WASM ", "");
+
+/** With a capital and a full stop, as a line that stands alone has them. */
+export const sentence = (text) => text && text[0].toUpperCase() + text.slice(1).replace(/[^.!?…]$/, "$&.");
