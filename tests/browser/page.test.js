@@ -182,6 +182,7 @@ describe("the page", () => {
     await page.locator("#overrides input").fill("(");
     await page.locator("#overrides input").blur();
     await page.locator("#quantize:disabled").waitFor();
+    assert.equal(await page.locator("#overrides input").getAttribute("aria-invalid"), "true");
     assert.notEqual(await page.locator("#headline-note").textContent(), "");
     await page.locator("#overrides button").click();
     await page.locator("#quantize:enabled").waitFor();

@@ -108,7 +108,7 @@ function drawHeadline() {
   $("ratio-bar").style.inlineSize = known ? `${Math.min(100, (100 * after) / before)}%` : "0";
   $("headline").classList.toggle("estimated", result === null);
   if (!known) {
-    $("headline-note").textContent = estimateError?.message ?? "";
+    $("headline-note").textContent = sentence(estimateError?.message ?? "");
     return;
   }
   const weights = result ? result.weights : weightCount(checkpoint);

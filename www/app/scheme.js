@@ -95,8 +95,19 @@ function drawOverrides() {
         placeholder: "lm_head|embed_tokens",
         spellcheck: "false",
         autocapitalize: "none",
-        change: () => change(index, { match: pattern.value.trim() }),
       });
+      // The estimate follows the typing, after a breath.
+      let typing = 0;
+      const take = () => {
+        clearTimeout(typing);
+        if (state.settings.overrides[index]?.match !== pattern.value.trim())
+          change(index, { match: pattern.value.trim() });
+      };
+      pattern.addEventListener("input", () => {
+        clearTimeout(typing);
+        typing = setTimeout(take, 300);
+      });
+      pattern.addEventListener("change", take);
       const select = h(
         "select",
         { "aria-label": `Exception ${index + 1}: scheme`, change: () => change(index, { scheme: select.value }) },
@@ -111,6 +122,15 @@ function drawOverrides() {
       return h("li", null, pattern, select, remove);
     }),
   );
+}
+
+/** Which pattern is it that the estimate failed on? Its message quotes it. */
+function markPatterns() {
+  const { message = "" } = state.estimateError ?? {};
+  for (const input of $("overrides").querySelectorAll("input")) {
+    const wrong = input.value !== "" && message.includes(JSON.stringify(input.value.trim()));
+    input.setAttribute("aria-invalid", String(wrong));
+  }
 }
 
 /** What the machine offers, beside the choice that it bears on. */
@@ -166,5 +186,6 @@ export function startScheme() {
     drawOverrides();
   });
   watch(["checkpoint", "settings"], drawEstimate);
+  watch(["estimate", "estimateError"], markPatterns);
   watch(["probe", "estimate", "settings"], drawProbe);
 }

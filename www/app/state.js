@@ -40,6 +40,8 @@ export const state = {
   demo: false,
   /** @type {{ bytes: number } | null} the size of the chosen scheme's file */
   estimate: null,
+  /** @type {any} why there is none */
+  estimateError: null,
   converting: false,
   /** @type {import("./results.js").Result[]} */
   results: [],
