@@ -33,9 +33,11 @@ export class Detokenizer {
 
   take(text) {
     const before = this.read > this.prefix ? this.decode(this.ids.slice(this.prefix, this.read)) : "";
-    this.prefix = this.read;
+    const added = text.startsWith(before) ? text.slice(before.length) : text;
+    // Special tokens have no text: one at the beginning of what is decoded would not keep the space after it.
+    if (added !== "") this.prefix = this.read;
     this.read = this.ids.length;
-    return text.startsWith(before) ? text.slice(before.length) : text;
+    return added;
   }
 }
 

@@ -58,6 +58,7 @@ export class Text {
 
   /** Special tokens are left out. @param {number[]} ids */
   decode(ids) {
+    if (ids.length === 0) return ""; // which the library refuses
     return this.tokenizer.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
   }
 
