@@ -71,16 +71,18 @@ impl Gpu {
             };
             lock(&uncaptured).other.get_or_insert_with(|| Error::new(kind, format!("the GPU refused: {error}")));
         }));
+        let (vendor, name) = names(&info, &device);
         Ok(Gpu {
             info: Info {
-                vendor: vendor(&info),
-                name: info.name.clone(),
+                vendor,
+                name,
                 fallback: is_fallback(&info),
                 f16: features.contains(wgpu::Features::SHADER_F16),
                 subgroups: features.contains(wgpu::Features::SUBGROUP),
                 max_buffer_bytes: limits.max_buffer_size,
             },
-            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            // More than a GiB at once is what allocators refuse first.
+            max_binding: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 30),
             device,
             queue,
             faults,
@@ -242,17 +244,17 @@ async fn request_adapter(any_adapter: bool) -> Result<wgpu::Adapter> {
     Ok(adapter)
 }
 
-/// Software adapters by type, and by the names of those that do not say so (Chromium flags SwiftShader as a fallback only
-/// when it chose it on its own).
+/// Software adapters by type, and by the names of those that drivers list among the others.
 fn is_fallback(info: &wgpu::AdapterInfo) -> bool {
     let name = info.name.to_ascii_lowercase();
     info.device_type == wgpu::DeviceType::Cpu
-        || ["swiftshader", "llvmpipe", "basic render"].iter().any(|s| name.contains(s))
+        || ["swiftshader", "llvmpipe", "basic render"].iter().any(|software| name.contains(software))
 }
 
-/// The PCI vendors that make GPUs. Browsers give no number: they put the vendor's name into the adapter's.
-fn vendor(info: &wgpu::AdapterInfo) -> String {
-    let name = match info.vendor {
+/// Vendor and name. Outside the browser there is a number: the PCI vendors that make GPUs, and Khronos' own.
+#[cfg(not(target_arch = "wasm32"))]
+fn names(info: &wgpu::AdapterInfo, _device: &wgpu::Device) -> (String, String) {
+    let vendor = match info.vendor {
         0x1002 => "amd",
         0x10de => "nvidia",
         0x8086 => "intel",
@@ -263,5 +265,18 @@ fn vendor(info: &wgpu::AdapterInfo) -> String {
         0x10005 => "mesa",
         _ => "",
     };
-    name.to_owned()
+    (vendor.to_owned(), info.name.clone())
+}
+
+/// Vendor and name. A browser tells them in `GPUDevice.adapterInfo`, of which wgpu hands on the description alone, and that
+/// is most often empty; then the architecture is the name.
+#[cfg(target_arch = "wasm32")]
+fn names(info: &wgpu::AdapterInfo, device: &wgpu::Device) -> (String, String) {
+    let field = |key: &str| {
+        let device = device.as_webgpu()?;
+        let told = js_sys::Reflect::get(device.as_ref(), &"adapterInfo".into()).ok()?;
+        js_sys::Reflect::get(&told, &key.into()).ok()?.as_string().filter(|text| !text.is_empty())
+    };
+    let name = Some(info.name.clone()).filter(|name| !name.is_empty()).or_else(|| field("architecture"));
+    (field("vendor").unwrap_or_default(), name.unwrap_or_default())
 }
