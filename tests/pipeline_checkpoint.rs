@@ -9,8 +9,11 @@ const CONFIG: &str = r#"{"architectures": ["Phi3ForCausalLM"], "vocab_size": 8, 
     "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "eos_token_id": 7}"#;
 
-/// Names and shapes of a model of one layer with separate q, k, v, gate and up.
-fn split_tensors() -> Vec<(String, Vec<u64>)> {
+/// Names and shapes.
+type Tensors = Vec<(String, Vec<u64>)>;
+
+/// A model of one layer with separate q, k, v, gate and up.
+fn split_tensors() -> Tensors {
     let layer = |name: &str| format!("model.layers.0.{name}.weight");
     [
         ("model.embed_tokens.weight".to_owned(), vec![8, 32]),
@@ -153,27 +156,54 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
+fn which_files_hold_the_weights() {
+    let wanted = |names: &[&str]| {
+        let mut builder = Builder::default();
+        for name in names {
+            match *name {
+                "config.json" => builder.add_text(name, CONFIG.into()).unwrap(),
+                _ => builder.add_name(name),
+            }
+        }
+        builder.weight_files().map_err(|e| (e.kind, e.message))
+    };
+    assert_eq!(wanted(&["config.json"]), Ok(vec!["model.safetensors".into()]), "what is not known is asked for");
+    assert_eq!(wanted(&["config.json", "weights.safetensors", "a.txt"]), Ok(vec!["weights.safetensors".into()]));
+    assert_eq!(wanted(&["a.gguf"]), Ok(vec!["a.gguf".into()]));
+    assert_eq!(wanted(&["config.json", "a.gguf"]), Ok(vec!["a.gguf".into()]));
+    assert_eq!(wanted(&["config.json", "a.gguf", "model.safetensors"]), Ok(vec!["model.safetensors".into()]));
+    let (kind, message) = wanted(&["b.gguf", "a.gguf"]).unwrap_err();
+    assert_eq!((kind, message.contains("a.gguf, b.gguf")), (ErrorKind::BadOption, true));
+    let (kind, message) = wanted(&["config.json", "pytorch_model.bin"]).unwrap_err();
+    assert_eq!((kind, message.contains("pytorch_model.bin")), (ErrorKind::Unsupported, true));
+    let (kind, _) =
+        wanted(&["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]).unwrap_err();
+    assert_eq!(kind, ErrorKind::MissingFile);
+    assert_eq!(wanted(&[]).unwrap_err().0, ErrorKind::MissingFile);
+}
+
+#[test]
 fn tensors_that_do_not_fit() {
-    let change = |edit: &dyn Fn(&mut Vec<(String, Vec<u64>)>)| {
+    let change = |edit: fn(&mut Tensors)| {
         let mut tensors = split_tensors();
         edit(&mut tensors);
         let mut files = whole();
         files.insert("model.safetensors", safetensors(&tensors, "BF16", 2));
         fault(&files)
     };
-    let error = change(&|tensors| tensors[0].1 = vec![9, 32]);
+    let error = change(|tensors| tensors[0].1 = vec![9, 32]);
     assert_eq!((error.kind, error.tensor.as_deref()), (ErrorKind::BadShape, Some("model.embed_tokens.weight")));
     assert_eq!(error.file.as_deref(), Some("model.safetensors"));
-    let error = change(&|tensors| tensors[0].1 = vec![8, 32, 1]);
+    let error = change(|tensors| tensors[0].1 = vec![8, 32, 1]);
     assert_eq!(error.kind, ErrorKind::BadShape);
-    let error = change(&|tensors| tensors.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![32])));
+    let error = change(|tensors| tensors.push(("model.layers.0.self_attn.q_proj.bias".into(), vec![32])));
     assert_eq!(
         (error.kind, error.tensor.as_deref()),
         (ErrorKind::Unsupported, Some("model.layers.0.self_attn.q_proj.bias"))
     );
-    let error = change(&|tensors| tensors.push(("model.layers.7.mlp.down_proj.weight".into(), vec![32, 32])));
+    let error = change(|tensors| tensors.push(("model.layers.7.mlp.down_proj.weight".into(), vec![32, 32])));
     assert_eq!(error.kind, ErrorKind::Unsupported);
-    let error = change(&|tensors| tensors.push(("model.layers.0.self_attn.qkv_proj.weight".into(), vec![64, 32])));
+    let error = change(|tensors| tensors.push(("model.layers.0.self_attn.qkv_proj.weight".into(), vec![64, 32])));
     assert_eq!(error.kind, ErrorKind::BadConfig, "{error}");
 
     // Of another type, but needless: no matter.

@@ -58,15 +58,13 @@ impl Builder {
     ///
     /// Fails early, before a header is read, where config.json is missing or is not a supported Phi's.
     pub fn weight_files(&self) -> Result<Vec<String>> {
-        if !self.texts.contains_key("config.json") {
-            let ggufs: Vec<&String> = self.names.iter().filter(|name| name.ends_with(".gguf")).collect();
+        let ggufs: Vec<&str> = self.names.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
+        let safetensors = self.names.contains(INDEX) || self.names.iter().any(|name| name.ends_with(".safetensors"));
+        if !ggufs.is_empty() && !safetensors {
+            // Repositories of GGUF files often have a config.json too: the file has all that it says.
             return match ggufs[..] {
-                [one] => Ok(vec![one.clone()]),
-                [] => Err(missing(
-                    "config.json",
-                    "a checkpoint needs config.json beside its weights, and this one has none",
-                )),
-                _ => bail!(BadOption, "there are {} GGUF files; open one of them", ggufs.len()),
+                [one] => Ok(vec![one.to_owned()]),
+                _ => bail!(BadOption, "there are {} GGUF files ({}): open one of them", ggufs.len(), ggufs.join(", ")),
             };
         }
         self.config()?;

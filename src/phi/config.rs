@@ -98,7 +98,7 @@ fn check_architecture(name: &str, supported: &str) -> Result<()> {
 
 /// Sizes beyond these are a damaged file, not a model: they keep every later product within 64 bits.
 const MAX_WIDTH: usize = 1 << 20;
-const MAX_VOCAB: usize = 1 << 24;
+const MAX_VOCAB: usize = 1 << 20;
 const MAX_LAYERS: usize = 4096;
 
 impl Config {

@@ -124,3 +124,41 @@ pub fn fit(name: &'static str, cols: u64) -> &'static str {
 pub fn dtype(name: &str) -> Option<DType> {
     quant::by_name(name).filter(|scheme| scheme.spec().ggml_type.is_some()).map(|scheme| scheme.spec().dtype)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_is_a_line_of_data() {
+        // llama-quantize's rule for "more bits": the first and last eighth of the layers, and every third between.
+        let more_bits = |i: usize, n: usize| i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+        let exceptions = [Matrix::AttentionQkv, Matrix::FfnDown];
+        let exceptions = exceptions.map(|matrix| Exception { matrix, layers: more_bits, scheme: "Q6_K" });
+        let exceptions = Box::leak(Box::new(exceptions));
+        let mix = Mix { name: "Q4_K_M", file_type: 15, base: "Q4_K", output: "Q6_K", exceptions, summary: "" };
+        // What llama-quantize chose for a model of four layers.
+        for (layer, scheme) in ["Q4_K", "Q4_K", "Q6_K", "Q6_K"].into_iter().enumerate() {
+            assert_eq!(mix.choose(Matrix::AttentionQkv, layer, 4, false), scheme);
+            assert_eq!(mix.choose(Matrix::FfnDown, layer, 4, false), scheme);
+            assert_eq!(mix.choose(Matrix::FfnUp, layer, 4, false), "Q4_K");
+        }
+        assert_eq!(mix.choose(Matrix::TokenEmbedding, 0, 4, false), "Q4_K");
+        assert_eq!(mix.choose(Matrix::TokenEmbedding, 0, 4, true), "Q6_K");
+        assert_eq!(mix.choose(Matrix::Output, 0, 4, false), "Q6_K");
+    }
+
+    #[test]
+    fn rows_that_do_not_divide_fall_back() {
+        for (scheme, cols, fitting) in [
+            ("Q6_K", 512, "Q6_K"),
+            ("Q6_K", 96, "Q8_0"),
+            ("Q6_K", 48, "F16"),
+            ("Q4_0", 96, "Q4_0"),
+            ("Q4_0", 48, "F16"),
+            ("F32", 7, "F32"),
+        ] {
+            assert_eq!(fit(scheme, cols), fitting, "{scheme} in rows of {cols}");
+        }
+    }
+}
