@@ -79,9 +79,7 @@ fn dtype(name: &str) -> Result<DType> {
 /// JSON: `[{ format, scheme, bits, summary }]`, the formats and schemes that a conversion can be asked for.
 #[wasm_bindgen]
 pub fn schemes() -> String {
-    let choice = |choice: pipeline::Choice| {
-        json!({ "format": choice.format, "scheme": choice.scheme, "bits": choice.bits, "summary": choice.summary })
-    };
+    let choice = |choice: pipeline::Choice| json!({ "format": choice.format, "scheme": choice.scheme, "bits": choice.bits, "summary": choice.summary });
     json!(pipeline::schemes().into_iter().map(choice).collect::<Vec<_>>()).to_string()
 }
 

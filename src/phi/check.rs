@@ -22,11 +22,8 @@ const ALLOWED: f32 = 0.05;
 pub async fn self_check<B: Backend>(mut backend: B) -> Result<B> {
     let config = synthetic::config([256, 256, 1, 4, 2, 64], 16);
     let model = Synthetic::new(config, DType::F32, 1)?;
-    let kinds: [(&str, fn(Role) -> &'static str); 3] = [
-        ("F16", |_| "F16"),
-        ("Q8_0", |_| "Q8_0"),
-        ("Q4_0", |role| if role == Role::Output { "Q6_K" } else { "Q4_0" }),
-    ];
+    let kinds: [(&str, fn(Role) -> &'static str); 3] =
+        [("F16", |_| "F16"), ("Q8_0", |_| "Q8_0"), ("Q4_0", |role| if role == Role::Output { "Q6_K" } else { "Q4_0" })];
     for (name, scheme) in kinds {
         let expected = logits(&mut Session::new(model.load(Cpu::new(Kernels::Scalar), None, scheme)?)?).await?;
         let mut session = Session::new(model.load(backend, None, scheme)?)?;
@@ -36,7 +33,11 @@ pub async fn self_check<B: Backend>(mut backend: B) -> Result<B> {
         let spread = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
         let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         if found.len() != expected.len() || !found.iter().all(|x| x.is_finite()) || off > ALLOWED * spread {
-            bail!(DeviceMismatch, "{} computes other logits than the CPU for {name} weights: off by {off}", backend.name());
+            bail!(
+                DeviceMismatch,
+                "{} computes other logits than the CPU for {name} weights: off by {off}",
+                backend.name()
+            );
         }
     }
     Ok(backend)

@@ -72,8 +72,9 @@ fn fail(error: &Error, output: &output::Output) -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args().any(|argument| argument == "--json") {
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let error = Error::new(phiquant::ErrorKind::BadOption, format!("{first}; `phiquant --help` lists the options"));
+        let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        let what = what.join(" ").trim_start_matches("error: ").to_owned();
+        let error = Error::new(phiquant::ErrorKind::BadOption, format!("{what} (`phiquant --help` lists the options)"));
         return fail(&error, &output::Output::new(true, true));
     }
     let _ = error.print();

@@ -32,7 +32,7 @@ pub struct Options {
     #[arg(long, short = 'n', default_value_t = 256)]
     max_tokens: usize,
     /// 0: greedy.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Keep the k likeliest tokens; 0: all.
     #[arg(long, default_value_t = 0)]
