@@ -314,10 +314,11 @@ class Model {
         });
       }
     } finally {
-      // Also where the caller breaks off.
+      // Also where the caller breaks off. Only who wanted the end is not told of it: a model that is closed meanwhile is an error.
+      const wanted = !settled || own.signal.aborted;
       signal?.removeEventListener("abort", abort);
       own.abort();
-      const usage = await call.catch((error) => (error.code === "aborted" ? null : Promise.reject(error)));
+      const usage = await call.catch((error) => (wanted && error.code === "aborted" ? null : Promise.reject(error)));
       if (usage) this.usage = usage;
     }
     throwIfAborted(signal);
