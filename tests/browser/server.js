@@ -19,6 +19,9 @@ const TYPES = {
   ".png": "image/png",
 };
 
+/** What a server sends whose module pages of other origins may use. */
+const SHARED = { "access-control-allow-origin": "*" };
+
 /** Starts a server on a free port of the loopback interface. */
 export async function listen(handler) {
   const server = createServer(handler);
@@ -56,7 +59,7 @@ export function startServer(mounts = {}, preludes = {}) {
       return;
     }
     if (preludes[path]) {
-      response.writeHead(200, { "content-type": TYPES[".js"] });
+      response.writeHead(200, { "content-type": TYPES[".js"], ...SHARED });
       response.end(`import ${JSON.stringify(preludes[path])};\n${await readFile(file, "utf8")}`);
       return;
     }
@@ -64,6 +67,7 @@ export function startServer(mounts = {}, preludes = {}) {
       "content-type": TYPES[extname(file)] ?? "application/octet-stream",
       "content-length": found.size,
       "cache-control": "no-cache",
+      ...SHARED,
     });
     createReadStream(file).pipe(response);
   });

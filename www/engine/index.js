@@ -105,12 +105,19 @@ export async function openCheckpoint(source, { signal, onProgress, token, hub } 
   }
 }
 
+/** This thread's instance. @type {Promise<any> | null} */
+let ownWasm = null;
+
 /**
  * The checkpoint's headers and texts in this thread's own wasm: `estimate` answers at once, and that takes
  * milliseconds. Weights never come here.
  */
 async function rebuild({ name, recorded }) {
-  const wasm = await instantiate(compile());
+  ownWasm ??= compile().then(instantiate);
+  const wasm = await ownWasm.catch((error) => {
+    ownWasm = null;
+    throw error;
+  });
   const builder = new wasm.CheckpointBuilder(name);
   for (const [method, ...args] of recorded) guard(() => builder[method](...args));
   return guard(() => builder.finish());
@@ -131,6 +138,7 @@ class Checkpoint {
   }
 
   estimate(options) {
+    if (!this.#twin) throw new PhiquantError("aborted", "The checkpoint was closed.");
     const { format = "gguf", scheme = "", pure, overrides, name } = options ?? {};
     const plan = guard(() => this.#twin.plan(JSON.stringify({ format, scheme, pure, overrides, name })));
     const { bytes, files } = JSON.parse(plan.sizes());
