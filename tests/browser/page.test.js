@@ -77,7 +77,7 @@ for (const mode of /** @type {const} */ (["no-webgpu", "webgpu"])) {
       const { page, close } = await openPage(browser, server);
       const original = await ask(page, "What is GGUF?");
       assert.ok(original.length > 3, original);
-      assert.match(await page.locator("#log .stats").last().textContent(), /\d+ → \d+ tokens.*decode [\d,.]+ tok\/s/);
+      assert.match(await page.locator("#log .stats").last().textContent(), /\d+ → \d+ tokens.*decode\s[\d,.]+\stok\/s/);
       await quantize(page, "Q8_0");
       await page.locator("#chat-with").click();
       assert.equal(await page.locator("#model option:checked").textContent(), "Q8_0");

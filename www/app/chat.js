@@ -52,12 +52,17 @@ function grow(view, text) {
   if (follow) log.scrollTop = log.scrollHeight;
 }
 
+/** What an answer cost: each part keeps together where the line breaks. */
 function statsOf(usage) {
   const cached = usage.cachedTokens > 0 ? ` (${usage.cachedTokens} cached)` : "";
   const end = { length: ", stopped at the limit", abort: ", stopped" }[usage.finish] ?? "";
-  const prefill = usage.prefillTokensPerSecond > 0 ? `prefill ${perSecond(usage.prefillTokensPerSecond)} tok/s` : "";
-  const decode = usage.decodeTokensPerSecond > 0 ? `decode ${perSecond(usage.decodeTokensPerSecond)} tok/s` : "";
-  return [`${usage.promptTokens} → ${usage.tokens} tokens${cached}${end}`, prefill, decode].filter(Boolean).join(" · ");
+  const speed = (name, value) => value > 0 && `${name} ${perSecond(value)} tok/s`;
+  const parts = [
+    `${usage.promptTokens} → ${usage.tokens} tokens${cached}${end}`,
+    speed("prefill", usage.prefillTokensPerSecond),
+    speed("decode", usage.decodeTokensPerSecond),
+  ];
+  return parts.filter(Boolean).flatMap((part) => [h("span", null, part), " "]);
 }
 
 /** Draws a turn and gives back the view of each answer. */
@@ -107,7 +112,7 @@ async function answer(entry, turn, view, signal) {
     record.text += text;
     if (text) grow(view, text);
   }
-  if (model.usage) view.stats.textContent = statsOf(model.usage);
+  if (model.usage) view.stats.replaceChildren(...statsOf(model.usage));
 }
 
 async function ask(text) {
