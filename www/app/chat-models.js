@@ -30,7 +30,7 @@ export function entries() {
   ];
 }
 
-/** @type {Map<string, { source: any, stop: AbortController, promise: Promise<any>, model: any, heard: ((text: string) => void)[], notices: string[] }>} */
+/** @type {Map<string, { source: any, backend: string, stop: AbortController, promise: Promise<any>, model: any, heard: ((text: string) => void)[], notices: string[] }>} */
 const loaded = new Map();
 
 /**
@@ -40,8 +40,9 @@ const loaded = new Map();
  * @param {string[]} keep keys that must stay in memory beside it
  */
 export function modelOf(entry, tell, keep = []) {
+  const { backend } = state.settings;
   const known = loaded.get(entry.key);
-  if (known && known.source === entry.source) {
+  if (known && known.source === entry.source && known.backend === backend) {
     if (!known.model) known.heard.push(tell);
     return known.promise;
   }
@@ -50,13 +51,12 @@ export function modelOf(entry, tell, keep = []) {
   if (room > ROOM) for (const key of loaded.keys()) if (!keep.includes(key)) release(key);
 
   const stop = new AbortController();
-  const slot = { source: entry.source, stop, model: null, heard: [tell], notices: [], promise: null };
+  const slot = { source: entry.source, backend, stop, model: null, heard: [tell], notices: [], promise: null };
   const onProgress = ({ bytes: done, totalBytes, notice }) => {
     if (notice) slot.notices.push(notice);
     const share = totalBytes ? ` ${Math.floor((100 * done) / totalBytes)} %` : "";
     for (const hear of slot.heard) hear(`Loading ${entry.label}${share} …`);
   };
-  const { backend } = state.settings;
   slot.promise = engine()
     .then(({ loadModel }) => loadModel(entry.source, { backend, signal: stop.signal, onProgress }))
     .then(
@@ -83,6 +83,9 @@ function release(key) {
   slot?.model?.close();
   slot?.promise.catch(() => {});
 }
+
+/** After a failure that the model may not have survived: the next wish loads it again. */
+export const forget = (entry) => release(entry.key);
 
 /** Lets go of what is no longer offered: another checkpoint was opened, a result discarded. */
 export function releaseOthers() {

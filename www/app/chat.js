@@ -1,7 +1,7 @@
 /** The conversation, with one model or with two side by side. */
 
 import { bytes, perSecond } from "../embed/format.js";
-import { describeModel, entries, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
+import { describeModel, entries, forget, isLoaded, modelOf, releaseOthers } from "./chat-models.js";
 import { $, announce, h, show } from "./dom.js";
 import { clearError, isAbort, showError } from "./errors.js";
 import { sampling, startSampling } from "./sampling.js";
@@ -10,6 +10,9 @@ import { watch } from "./state.js";
 
 /** More weights than most tabs can hold. */
 const HEAVY = 2e9;
+
+/** After these a model may not answer again. */
+const FATAL = new Set(["worker-failed", "out-of-memory", "device-lost", "internal"]);
 
 /** @typedef {{ text: string, view: any }} Answer */
 /** @type {{ user: string, answers: Map<string, Answer> }[]} */
@@ -129,7 +132,14 @@ async function ask(text) {
   const views = drawTurn(text, models);
   try {
     // One after the other: side by side they would slow each other down, and the figures would lie.
-    for (const [at, entry] of models.entries()) await answer(entry, turn, views[at], signal);
+    for (const [at, entry] of models.entries()) {
+      try {
+        await answer(entry, turn, views[at], signal);
+      } catch (error) {
+        if (FATAL.has(error?.code)) forget(entry);
+        throw error;
+      }
+    }
     announce([...turn.answers.values()].map((each) => each.text).join(". "));
   } catch (error) {
     if (error?.code === "context-full") {
