@@ -2,6 +2,7 @@
 //!
 //! Each says what it does, step by step, and fails with a sentence that tells the cure.
 
+mod bench;
 mod chrome;
 mod npm;
 mod package;
@@ -34,6 +35,8 @@ enum Command {
     Package,
     /// Install what tests need, run everything, stop at the first failure.
     Test(test::Options),
+    /// Measure: quantization, prefill and decode, native and in Chromium, beside wllama.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Build { dev } => build(dev),
         Command::Package => package::run(),
+        Command::Bench(options) => bench::run_all(&options),
         Command::Test(options) => test::run_steps(&options),
     };
     match result {
