@@ -156,28 +156,33 @@ fn browser() -> Result<Count> {
         bail!("www/pkg/ is empty: run `cargo xtask build` first");
     }
     let chrome = chrome::ensure()?;
-    let files = test_files(&["tests/browser", "tests/text"])?;
+    let files = test_files()?;
     // One file at a time: each starts a browser, and figures such as "within 2 s" must not depend on the neighbours.
     let mut tests = node(&chrome);
     tests.args(["--test", "--test-concurrency=1", "--test-reporter=spec"]).args(files);
     run_counting(&mut tests, "The lines above name the test that failed.", node_count)
 }
 
-/// What the real tools say: every tests/peers/*.py ends with an error where phiquant differs from its peer.
+/// What the real tools say: llama.cpp and transformers of our files, and Python's libraries of our fixtures.
 fn peers() -> Result<Count> {
+    const CURE: &str = "The lines above say where phiquant differs from its peer, or which Python package is missing.";
     let Some(python) = std::env::var_os("PHIQUANT_PYTHON") else {
-        bail!("--peers needs PHIQUANT_PYTHON: the path of a Python that has tools/requirements.txt installed");
+        bail!("--peers needs PHIQUANT_PYTHON: a Python with torch, transformers, tokenizers and llama-cpp-python");
     };
-    let release = ["build", "--release", "--bin", "phiquant"];
-    run(cargo().args(release), "The lines above say why.")?;
-    let program = target_dir()?.join("release/phiquant");
-    let mut count = Count::default();
-    for file in list("tests/peers", ".py")? {
-        let mut peer = command(&python);
-        run(peer.arg(&file).env("PHIQUANT", &program), "The lines above say where phiquant differs from its peer.")?;
-        count.passed += 1;
-    }
-    Ok(count)
+    run(cargo().args(["build", "--bin", "phiquant"]), "The lines above say why.")?;
+    let program = target_dir()?.join("debug/phiquant");
+    let python = |arguments: &[&str]| {
+        let mut python = command(&python);
+        python.arg("-B").args(arguments);
+        python
+    };
+    let demo = "www/models/demo";
+    run(python(&["tools/check_gguf.py", demo, "--phiquant"]).arg(program), CURE)?;
+    run(&mut python(&["tools/train_demo/check.py", demo]), CURE)?;
+    // The corpus is made again; a change shows as one of the checkout.
+    run(&mut python(&["tools/text_corpus.py"]), CURE)?;
+    run(command("git").args(["diff", "--exit-code", "--stat", "tests/fixtures/text"]), CURE)?;
+    Ok(Count { passed: 3, ignored: 0 })
 }
 
 fn node(chrome: &Path) -> Command {
@@ -197,28 +202,17 @@ fn tool(name: &str) -> Command {
     tool
 }
 
-fn test_files(folders: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for folder in folders {
-        files.extend(list(folder, ".test.js")?);
-    }
+/// tests/browser/*.test.js, in order.
+fn test_files() -> Result<Vec<PathBuf>> {
+    let folder = Path::new("tests/browser");
+    let mut files: Vec<_> = std::fs::read_dir(root().join(folder))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".test.js"))
+        .map(|name| folder.join(name))
+        .collect();
     if files.is_empty() {
         bail!("there is no tests/browser/*.test.js: the checkout is not complete");
     }
-    Ok(files)
-}
-
-/// The files of a folder whose names end so, in order; none where there is no such folder.
-fn list(folder: &str, ending: &str) -> Result<Vec<PathBuf>> {
-    let path = root().join(folder);
-    if !path.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut files: Vec<_> = std::fs::read_dir(path)?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(ending))
-        .map(|name| Path::new(folder).join(name))
-        .collect();
     files.sort();
     Ok(files)
 }
