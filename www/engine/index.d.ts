@@ -174,6 +174,7 @@ export interface Checkpoint {
   readonly notices: string[];
   /** Sizes and names, before any weight is downloaded. */
   estimate(options: EstimateOptions): { bytes: number; files: OutputFile[] };
+  /** When it rejects, whatever was half-written is gone. */
   quantize(options: QuantizeOptions): Promise<QuantizeResult>;
   close(): void;
 }
@@ -233,7 +234,11 @@ export interface Model {
   /** Bytes of weights in memory. */
   readonly bytes: number;
   readonly notices: string[];
-  /** A string is given to the model as it is; messages are rendered by the checkpoint's chat template. */
+  /**
+   * A string is given to the model as it is; messages are rendered by the checkpoint's chat template. An aborted answer
+   * throws "aborted" between two tokens, with `usage` set; breaking off the loop ends it quietly. Either way the model
+   * can be used on. Answers asked for at once are given one after the other.
+   */
   generate(prompt: string | Message[], options?: GenerateOptions): AsyncIterableIterator<Piece>;
   /** Of the latest `generate`. */
   readonly usage: Usage | null;
