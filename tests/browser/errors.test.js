@@ -51,7 +51,7 @@ async function assertFails(outcome, code, { file, tensor, status, message } = {}
   const { error, value } = await outcome;
   assert.equal(error?.code, code, `${JSON.stringify(error)} ${JSON.stringify(value)}`);
   assert.equal(error.name, "PhiquantError");
-  assert.ok(error.message.length > 20, error.message);
+  assert.match(error.message, /^\S.{20,}\.$/s);
   if (message) assert.match(error.message, message);
   if (file) assert.equal(error.file, file, error.message);
   if (tensor) assert.equal(error.tensor, tensor, error.message);
@@ -270,6 +270,14 @@ test("full storage", async () => {
       }
     }, t.hub.url);
     await assertFails(folder, "quota-exceeded");
+    const saved = await t.attempt(async (hub) => {
+      const { folder, openCheckpoint } = await import("/tests/in-page.js");
+      const checkpoint = await openCheckpoint("phi/bad", { hub });
+      const result = await checkpoint.quantize({ scheme: "F32", sink: "memory" });
+      checkpoint.close();
+      await result.saveAs(await folder("full"));
+    }, t.hub.url);
+    await assertFails(saved, "quota-exceeded", { file: "bad-F32.gguf" });
     // Memory is not storage.
     assert.equal((await convert(good, { sink: "memory" })).error, undefined);
   } finally {

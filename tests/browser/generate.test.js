@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { json, start } from "./api.js";
+import { files, json, start } from "./api.js";
 
 let t;
 let question;
@@ -124,6 +124,32 @@ test("an abort or a break stops between tokens; the model can be used on", async
   assert.deepEqual((await generate(question)).tokens, answer.tokens);
 });
 
+test("loading can be aborted, and a model can be read from a directory", async () => {
+  const outcome = await page(
+    async (names) => {
+      const { collect, fetchFiles, folder, loadModel } = await import("/tests/in-page.js");
+      const controller = new AbortController();
+      const onProgress = ({ phase, bytes }) => phase === "load" && bytes > 0 && controller.abort();
+      const code = await loadModel("/models/demo/", { signal: controller.signal, onProgress }).catch(
+        ({ code }) => code,
+      );
+      const directory = await folder("demo");
+      for (const file of await fetchFiles("/models/demo/", names)) {
+        const out = await (await directory.getFileHandle(file.name, { create: true })).createWritable();
+        await out.write(file);
+        await out.close();
+      }
+      const model = await loadModel(directory);
+      const { tokens } = await collect(model, "The model", { temperature: 0, maxTokens: 4 });
+      await model.close();
+      return [code, tokens, (await collect(globalThis.model, "The model", { temperature: 0, maxTokens: 4 })).tokens];
+    },
+    Object.keys(await files("www/models/demo")),
+  );
+  assert.equal(outcome[0], "aborted");
+  assert.deepEqual(outcome[1], outcome[2]);
+});
+
 test("two answers at once are given one after the other", async () => {
   const both = await page(async (question) => {
     const { collect } = await import("/tests/in-page.js");
@@ -185,7 +211,7 @@ test("options and prompts that are none are refused, each with a code", async ()
   for (const [prompt, options] of cases) {
     const { code, message } = await refused(prompt, options);
     assert.equal(code, "bad-option", `${JSON.stringify([prompt, options])}: ${message}`);
-    assert.ok(message.length > 20, message);
+    assert.match(message, /^\S.{20,}\.$/s);
   }
   assert.deepEqual((await generate(question)).tokens, answer.tokens);
 });

@@ -36,6 +36,12 @@ export function throwIfAborted(signal) {
   if (signal?.aborted) throw aborted(signal);
 }
 
+/** The core writes clauses, for `phiquant: …` in a terminal; here they are sentences. Names at the beginning stay as they are. */
+function sentence(text) {
+  const begun = /^[a-z]+ /.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}
+
 /** Whatever was thrown, as a PhiquantError. */
 export function asError(thrown, fallback = "internal") {
   if (thrown instanceof PhiquantError) return thrown;
@@ -43,7 +49,7 @@ export function asError(thrown, fallback = "internal") {
   if (thrown?.name === "QuotaExceededError") return quotaExceeded(thrown);
   if (typeof thrown?.code === "string" && typeof thrown?.message === "string") {
     // The core's error, as src/web.rs throws it.
-    return new PhiquantError(thrown.code, thrown.message, { file: thrown.file, tensor: thrown.tensor });
+    return new PhiquantError(thrown.code, sentence(thrown.message), { file: thrown.file, tensor: thrown.tensor });
   }
   const text = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
   return new PhiquantError(fallback, text, { cause: thrown });

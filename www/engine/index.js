@@ -219,10 +219,16 @@ class QuantizeResult {
   async saveAs(directory) {
     await allowWriting(directory);
     for (const [name, blob] of this.#blobs) {
-      const handle = await directory.getFileHandle(name, { create: true });
+      const existed = await directory.getFileHandle(name).then(
+        () => true,
+        () => false,
+      );
       try {
+        const handle = await directory.getFileHandle(name, { create: true });
         await blob.stream().pipeTo(await handle.createWritable());
       } catch (cause) {
+        // A file of before is as it was; a new one is empty.
+        if (!existed) await directory.removeEntry(name).catch(() => {});
         const code = cause?.name === "QuotaExceededError" ? "quota-exceeded" : "storage";
         throw new PhiquantError(
           code,
