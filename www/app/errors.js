@@ -2,27 +2,15 @@
 
 import { announce, h } from "./dom.js";
 
-/** What a person can do, where the sentence itself does not say. */
+/** What a person can do here about it, where that is a control of this page; the sentences say the rest. */
 const CURES = {
   unauthorized:
     "Accept the model’s terms on the hub if it asks for that, then put an access token under “Token and hub”.",
-  forbidden: "The token has no access to this repository: accept the model’s terms on the hub, or use another token.",
-  "not-found": "Check the spelling of owner, name and revision.",
-  network:
-    "Check the connection. A server of your own must allow other sites to read it (the CORS header Access-Control-Allow-Origin).",
-  interrupted: "Try again: where the server supports it, the download goes on where it stopped.",
-  "server-error": "The server has a problem of its own. Try again in a minute.",
-  "quota-exceeded": "Free some storage, choose a smaller scheme, or write to a folder (Advanced, Write to).",
-  "out-of-memory": "Close other tabs, or choose a smaller checkpoint.",
-  "device-lost": "Try again, or choose the CPU under Advanced, Compute with.",
-  "device-mismatch": "Choose the CPU under Advanced, Compute with.",
-  "no-device": "Choose another backend under Advanced, Compute with.",
-  "no-wasm-simd": "Use a browser from 2023 or later.",
-  "context-full": "Start a new chat, or ask for less.",
-  "missing-file":
-    "A checkpoint is config.json, tokenizer.json, tokenizer_config.json and the .safetensors files: add what is missing.",
-  "worker-failed": "Reload the page. If it happens again, an extension or a proxy may be in the way.",
-  internal: "This is a fault of phiquant. Please report it, with the code below.",
+  forbidden: "Accept the model’s terms on the hub, or put another access token under “Token and hub”.",
+  "quota-exceeded": "Discard results, choose a smaller scheme, or write to a folder: Advanced, Write to.",
+  "device-lost": "The CPU is under Advanced, Compute with.",
+  "device-mismatch": "The CPU is under Advanced, Compute with.",
+  "no-device": "The CPU is under Advanced, Compute with.",
 };
 
 /** Did the person stop it? Then it is no error. */
@@ -46,7 +34,7 @@ export function showError(place, error, title, retry, label = "Try again") {
       { class: "error", "data-code": code },
       h("h3", null, title),
       h("p", null, sentence),
-      CURES[code] && !sentence.includes(CURES[code]) && h("p", null, CURES[code]),
+      CURES[code] && h("p", null, CURES[code]),
       h("p", { class: "code" }, code, error?.status ? ` ${error.status}` : "", where && ` · ${where}`),
       h("p", { class: "actions" }, retry && h("button", { type: "button", click: retry }, label), dismiss),
     ),
