@@ -1,13 +1,13 @@
 // Where checkpoints come from, what goes wrong on the way, and that nothing is lost.
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch } from "./chromium.js";
 import { fromBytes, startHub } from "./hub.js";
-import { DEMO_FILES, demo, openPage, quantize } from "./page-harness.js";
+import { ask, DEMO_FILES, demo, openPage, quantize } from "./page-harness.js";
 import { startServer } from "./server.js";
 
 let browser;
@@ -156,6 +156,19 @@ test("takes a folder from the picker", async () => {
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test("chats with a GGUF file from the disk", async () => {
+  const { page, close } = await openPage(browser, server);
+  await quantize(page, "Q8_0");
+  const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#save").click()]);
+  const buffer = await readFile(await download.path());
+  await page.locator("#files").setInputFiles({ name: "mine.gguf", mimeType: "application/octet-stream", buffer });
+  await opened(page, "mine");
+  assert.match(await page.locator("#checkpoint-figures").textContent(), /TypeQ8_0/);
+  await page.locator("#model").selectOption("original");
+  assert.match(await ask(page, "What is GGUF?"), /file format/);
+  await close();
 });
 
 test("files without a config.json are refused with a sentence", async () => {
