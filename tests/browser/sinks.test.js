@@ -96,7 +96,7 @@ const abortIn = (kind, name) =>
       let during = null;
       let aborted = 0;
       const onProgress = ({ phase, bytes, totalBytes }) => {
-        if (aborted || phase !== "quantize" || bytes < totalBytes / 3) return;
+        if (aborted || phase !== "quantize" || bytes === 0 || bytes < totalBytes / 3) return;
         aborted = performance.now();
         during = listStorage().then((all) => {
           controller.abort();

@@ -90,6 +90,8 @@ class Conversion {
     const plan = guard(() => checkpoint.plan(JSON.stringify({ format: "gguf", ...wanted })));
     try {
       this.plan = { ...JSON.parse(plan.sizes()), tasks: JSON.parse(plan.tasks()) };
+      const totalBytes = this.plan.tasks.reduce((sum, task) => sum + task.end - task.start, 0);
+      this.meter.update({ totalBytes, totalTensors: this.plan.tasks.length }, {});
       for (const text of this.plan.notices) this.notice(text);
       await this.chooseBackend(backend ?? "auto");
       this.sink = await openSink(sink, this.folder, this.plan.files);
@@ -103,10 +105,6 @@ class Conversion {
     }
     const { tasks } = this.plan;
     await this.markGpuTasks(tasks);
-    this.meter.update(
-      { totalBytes: tasks.reduce((sum, task) => sum + task.end - task.start, 0), totalTensors: tasks.length },
-      {},
-    );
     await this.pass(tasks);
     while (this.redo.size > 0) {
       const again = tasks.filter((task) => this.redo.has(task));
@@ -135,7 +133,7 @@ class Conversion {
         if (error.code !== "no-device") this.notice(`The CPU quantizes: ${error.message}`);
       }
     }
-    this.meter.update({ backend: this.backend });
+    this.meter.update({ backend: this.backend }, {});
   }
 
   /** Says of each task whether the GPU has a shader for it. */
