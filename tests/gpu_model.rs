@@ -57,3 +57,8 @@ fn recordings_of_any_length_are_sent() {
 fn losing_the_device_is_an_error_of_the_next_token() {
     run(cases::losing_the_device_is_an_error_of_the_next_token());
 }
+
+#[test]
+fn large_matrices_arrive_whole() {
+    run(cases::large_matrices_arrive_whole());
+}

@@ -42,4 +42,5 @@ browser_tests![
     model::quantized_tokens_equal_the_cpus,
     model::recordings_of_any_length_are_sent,
     model::losing_the_device_is_an_error_of_the_next_token,
+    model::large_matrices_arrive_whole,
 ];

@@ -64,8 +64,7 @@ fn scaled(random: &mut Random, rows: usize, cols: usize) -> Vec<f32> {
 }
 
 pub async fn embedding_is_exact() {
-    let whole = webgpu().await;
-    let parts = webgpu().await.with_parts_of(20_000);
+    let backend = webgpu().await;
     let mut random = Random(11);
     let (rows, cols) = (37, 512);
     let tokens = [36, 0, 5, 5, 17, 20, 1, 35];
@@ -76,8 +75,9 @@ pub async fn embedding_is_exact() {
             let all = decoded(scheme, &bytes, cols, rows * cols);
             tokens.iter().flat_map(|&t| all[t as usize * cols..][..cols].to_vec()).collect()
         };
-        for backend in [&whole, &parts] {
-            let table = filled(backend, dtype, rows, cols, &bytes);
+        for part in [u64::MAX, 20_000] {
+            backend.limit_parts(part);
+            let table = filled(&backend, dtype, rows, cols, &bytes);
             let mut out = backend.buffer(tokens.len() * cols).unwrap();
             backend.embed(&table, &tokens, &mut out).unwrap();
             assert_eq!(backend.read(&out, tokens.len() * cols).await.unwrap(), want, "{scheme}");
@@ -86,15 +86,17 @@ pub async fn embedding_is_exact() {
 }
 
 pub async fn matmul_equals_the_dequantized_product() {
-    let whole = webgpu().await;
-    let parts = webgpu().await.with_parts_of(30_000);
+    let backend = webgpu().await;
     let mut random = Random(12);
-    for (rows, cols) in [(1, 256), (70, 256), (131, 768), (64, 1024)] {
+    for (rows, cols) in [(1, 256), (70, 256), (131, 768)] {
         let weights = scaled(&mut random, rows, cols);
         for scheme in SCHEMES {
             let (dtype, bytes) = encoded(scheme, &weights, cols);
             let matrix = decoded(scheme, &bytes, cols, rows * cols);
-            let device = [&whole, &parts].map(|b| (b, filled(b, dtype, rows, cols, &bytes)));
+            let device = [u64::MAX, 30_000].map(|part| {
+                backend.limit_parts(part);
+                filled(&backend, dtype, rows, cols, &bytes)
+            });
             for tokens in [1, 3, 8, 65] {
                 let x = random.normals(tokens * cols);
                 let mut want = Vec::with_capacity(tokens * rows);
@@ -104,7 +106,7 @@ pub async fn matmul_equals_the_dequantized_product() {
                         want.push(sum as f32);
                     }
                 }
-                for (backend, matrix) in &device {
+                for matrix in &device {
                     let x = backend.upload(&x).unwrap();
                     let mut out = backend.buffer(tokens * rows).unwrap();
                     backend.matmul(matrix, &x, tokens, &mut out).unwrap();
@@ -234,7 +236,9 @@ pub async fn logits_and_tokens_equal_transformers() {
 pub async fn matrices_in_many_parts_give_the_same_bits() {
     for fixture in [&MHA, &GQA] {
         let mut whole = fixture.session(webgpu().await);
-        let mut parts = fixture.session(webgpu().await.with_parts_of(4096));
+        let small = webgpu().await;
+        small.limit_parts(4096);
+        let mut parts = fixture.session(small);
         for case in fixture.cases() {
             assert_eq!(
                 logits(&mut parts, &case.prompt).await,
@@ -328,4 +332,20 @@ pub async fn losing_the_device_is_an_error_of_the_next_token() {
     }
     let error = session.model.backend.buffer(16).err().expect("the device is gone");
     assert_eq!(error.kind, ErrorKind::DeviceLost, "{error}");
+}
+
+pub async fn large_matrices_arrive_whole() {
+    // More than is written before it is sent, in pieces of 64 rows.
+    let gpu = webgpu().await;
+    let (rows, cols) = (18_432, 1024);
+    let mut table = gpu.matrix(DType::F32, rows, cols).unwrap();
+    for first in (0..rows).step_by(64) {
+        let piece: Vec<u8> = (first..first + 64).flat_map(|row| (row as f32).to_le_bytes().repeat(cols)).collect();
+        gpu.fill(&mut table, first, &piece).unwrap();
+    }
+    let tokens = [0, 1, 9_000, 16_383, 16_384, 18_431];
+    let mut out = gpu.buffer(tokens.len() * cols).unwrap();
+    gpu.embed(&table, &tokens, &mut out).unwrap();
+    let want: Vec<f32> = tokens.iter().flat_map(|row| vec![*row as f32; cols]).collect();
+    assert_eq!(gpu.read(&out, want.len()).await.unwrap(), want);
 }

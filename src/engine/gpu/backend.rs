@@ -8,7 +8,7 @@ use crate::bail;
 use crate::engine::{Attention, Backend};
 use crate::error::Result;
 use crate::tensor::DType;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// From so many tokens on, tiles are worth their padding.
 const TILED: usize = 8;
@@ -16,6 +16,9 @@ const TILED: usize = 8;
 const THREADS: usize = 64;
 /// The most workgroups of a dispatch's dimension.
 const WORKGROUPS: usize = 65535;
+
+/// Written bytes after which they are sent: until then the driver keeps a copy of them.
+const UNSENT: u64 = 64 << 20;
 
 /// f32 activations on the device.
 pub struct Buffer {
@@ -27,22 +30,23 @@ pub struct WebGpu {
     /// Token ids for `embed`.
     tokens: RefCell<Option<Buffer>>,
     recorder: Recorder,
-    max_part: u64,
+    /// Bytes that a part of a matrix may have.
+    max_part: Cell<u64>,
+    /// Bytes of weights written since something was sent.
+    unsent: Cell<u64>,
 }
 
 impl WebGpu {
     /// `any_adapter`: a software adapter will do too. Fails with `NoDevice`.
     pub async fn new(any_adapter: bool) -> Result<Self> {
         let gpu = Gpu::request(any_adapter).await?;
-        let max_part = gpu.max_binding;
-        Ok(Self { tokens: RefCell::new(None), recorder: Recorder::new(gpu), max_part })
+        let max_part = Cell::new(gpu.max_binding);
+        Ok(Self { tokens: RefCell::new(None), recorder: Recorder::new(gpu), max_part, unsent: Cell::new(0) })
     }
 
-    /// Parts of a matrix of at most so many bytes: smaller than the device demands, for tests.
-    #[must_use]
-    pub fn with_parts_of(mut self, bytes: u64) -> Self {
-        self.max_part = self.max_part.min(bytes);
-        self
+    /// Parts of the matrices to come of at most so many bytes: smaller than the device demands, for tests.
+    pub fn limit_parts(&self, bytes: u64) {
+        self.max_part.set(bytes.min(self.recorder.gpu.max_binding));
     }
 
     pub fn info(&self) -> &Info {
@@ -117,12 +121,17 @@ impl Backend for WebGpu {
 
     fn matrix(&self, dtype: DType, rows: usize, cols: usize) -> Result<Matrix> {
         self.recorder.gpu.check()?;
-        Matrix::new(&self.recorder, self.max_part, dtype, rows, cols)
+        Matrix::new(&self.recorder, self.max_part.get(), dtype, rows, cols)
     }
 
     fn fill(&self, matrix: &mut Matrix, row: usize, bytes: &[u8]) -> Result<()> {
         self.recorder.gpu.check()?;
         matrix.fill(&self.recorder.gpu.queue, row, bytes);
+        self.unsent.set(self.unsent.get() + bytes.len() as u64);
+        if self.unsent.get() >= UNSENT {
+            self.unsent.set(0);
+            self.recorder.flush();
+        }
         Ok(())
     }
 

@@ -126,11 +126,20 @@ impl Recorder {
         self.send(|_| {});
     }
 
+    /// Sends what is pending, and outside the browser waits for it: the copies that writes have left are free then.
+    pub fn flush(&self) {
+        self.submit();
+        // What may go wrong here shows in the next read.
+        let _ = self.gpu.device.poll(wgpu::PollType::wait_indefinitely());
+    }
+
     /// Sends what is pending and then what `after` encodes, as one submission.
     fn send(&self, after: impl FnOnce(&mut wgpu::CommandEncoder)) -> wgpu::SubmissionIndex {
         let pending = self.pending.take();
         let slots = self.slots.take();
-        self.gpu.queue.write_buffer(&self.params, 0, &slots);
+        if !slots.is_empty() {
+            self.gpu.queue.write_buffer(&self.params, 0, &slots);
+        }
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         if !pending.is_empty() {
             let mut pass = encoder.begin_compute_pass(&Default::default());
