@@ -17,12 +17,15 @@ const PROMPT: [u32; 7] = [1, 5, 63, 2, 17, 40, 8];
 /// where weights are quantized, the device may not; a wrong kernel is off by several.
 const ALLOWED: f32 = 0.05;
 
+/// The scheme of each role.
+type Mix = fn(Role) -> &'static str;
+
 /// Runs a model of one layer, quantized in several ways, on the device and on the scalar reference: a prefill and a
 /// token. Gives the backend back, or fails with `DeviceMismatch`.
 pub async fn self_check<B: Backend>(mut backend: B) -> Result<B> {
     let config = synthetic::config([256, 256, 1, 4, 2, 64], 16);
     let model = Synthetic::new(config, DType::F32, 1)?;
-    let kinds: [(&str, fn(Role) -> &'static str); 3] =
+    let kinds: [(&str, Mix); 3] =
         [("F16", |_| "F16"), ("Q8_0", |_| "Q8_0"), ("Q4_0", |role| if role == Role::Output { "Q6_K" } else { "Q4_0" })];
     for (name, scheme) in kinds {
         let expected = logits(&mut Session::new(model.load(Cpu::new(Kernels::Scalar), None, scheme)?)?).await?;

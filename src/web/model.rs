@@ -10,6 +10,7 @@ use crate::quant::Kernels;
 use serde_json::json;
 use wasm_bindgen::prelude::*;
 
+#[allow(clippy::large_enum_variant)] // there is one at a time
 enum AnyLoader {
     Cpu(Loader<Cpu>),
     Gpu(Loader<WebGpu>),
@@ -81,6 +82,7 @@ impl ModelLoader {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // there is one at a time
 enum AnySession {
     Cpu(Session<Cpu>),
     Gpu(Session<WebGpu>),
