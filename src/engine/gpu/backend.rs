@@ -29,7 +29,8 @@ pub struct Buffer {
 pub struct WebGpu {
     /// Token ids for `embed`.
     tokens: RefCell<Option<Buffer>>,
-    recorder: Recorder,
+    /// Boxed: it is large, and those who choose between backends hold either.
+    recorder: Box<Recorder>,
     /// Bytes that a part of a matrix may have.
     max_part: Cell<u64>,
     /// Bytes of weights written since something was sent.
@@ -41,7 +42,7 @@ impl WebGpu {
     pub async fn new(any_adapter: bool) -> Result<Self> {
         let gpu = Gpu::request(any_adapter).await?;
         let max_part = Cell::new(gpu.max_binding);
-        Ok(Self { tokens: RefCell::new(None), recorder: Recorder::new(gpu), max_part, unsent: Cell::new(0) })
+        Ok(Self { tokens: RefCell::new(None), recorder: Box::new(Recorder::new(gpu)), max_part, unsent: Cell::new(0) })
     }
 
     /// Parts of the matrices to come of at most so many bytes: smaller than the device demands, for tests.

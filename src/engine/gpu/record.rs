@@ -19,7 +19,8 @@ const STORAGE: usize = 4;
 pub(super) struct Memory {
     /// Unique on the device, never 0.
     pub id: u64,
-    pub raw: wgpu::Buffer,
+    /// Boxed: a model holds hundreds.
+    pub raw: Box<wgpu::Buffer>,
     dropped: Dropped,
 }
 
@@ -28,7 +29,7 @@ type Dropped = Rc<RefCell<Vec<(u64, wgpu::Buffer)>>>;
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.dropped.borrow_mut().push((self.id, self.raw.clone()));
+        self.dropped.borrow_mut().push((self.id, (*self.raw).clone()));
     }
 }
 
@@ -75,7 +76,7 @@ impl Recorder {
     pub fn memory(&self, label: &str, bytes: u64) -> Memory {
         let raw = self.gpu.create_buffer(label, bytes, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
         let id = self.next_id.replace(self.next_id.get() + 1);
-        Memory { id, raw, dropped: self.dropped.clone() }
+        Memory { id, raw: Box::new(raw), dropped: self.dropped.clone() }
     }
 
     /// Whether any pending dispatch has yet to read what a write to a buffer would replace.
@@ -105,7 +106,7 @@ impl Recorder {
             .borrow_mut()
             .entry((pipeline.id, ids))
             .or_insert_with(|| {
-                let buffers: Vec<&wgpu::Buffer> = storage.iter().map(|memory| &memory.raw).collect();
+                let buffers: Vec<&wgpu::Buffer> = storage.iter().map(|memory| &*memory.raw).collect();
                 bind(&self.gpu, &pipeline, &self.params, &buffers)
             })
             .clone();
