@@ -6,25 +6,23 @@ use core::arch::wasm32::*;
 /// Vectors of partial sums.
 const VECTORS: usize = LANES / 4;
 
-/// Four numbers from `at` on; panics past the end in debug builds only.
 #[inline(always)]
-fn load(x: &[f32], at: usize) -> v128 {
-    debug_assert!(at + 4 <= x.len());
-    // SAFETY: callers stay within the slice (see each loop's bound); v128_load needs no alignment.
-    unsafe { v128_load(x.as_ptr().add(at).cast()) }
+fn load(x: &[f32; LANES], vector: usize) -> v128 {
+    let x = &x[4 * vector..][..4];
+    // SAFETY: four readable f32; v128_load needs no alignment.
+    unsafe { v128_load(x.as_ptr().cast()) }
 }
 
 #[inline(always)]
-fn store(x: &mut [f32], at: usize, v: v128) {
-    debug_assert!(at + 4 <= x.len());
-    // SAFETY: as in `load`.
-    unsafe { v128_store(x.as_mut_ptr().add(at).cast(), v) }
+fn store(x: &mut [f32; LANES], vector: usize, v: v128) {
+    let x = &mut x[4 * vector..][..4];
+    // SAFETY: four writable f32; v128_store needs no alignment.
+    unsafe { v128_store(x.as_mut_ptr().cast(), v) }
 }
 
-/// What is left past the last whole group of `LANES`, padded with zeros: they add nothing to a partial sum.
-fn tail(x: &[f32]) -> [f32; LANES] {
+/// `rest`, padded with zeros: they add nothing to a partial sum.
+fn pad(rest: &[f32]) -> [f32; LANES] {
     let mut padded = [0.0; LANES];
-    let rest = &x[x.len() / LANES * LANES..];
     padded[..rest.len()].copy_from_slice(rest);
     padded
 }
@@ -32,16 +30,17 @@ fn tail(x: &[f32]) -> [f32; LANES] {
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let mut sums = [f32x4_splat(0.0); VECTORS];
-    let mut add = |a: &[f32], b: &[f32], at: usize| {
+    let mut add = |a: &[f32; LANES], b: &[f32; LANES]| {
         for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = f32x4_add(*sum, f32x4_mul(load(a, at + 4 * i), load(b, at + 4 * i)));
+            *sum = f32x4_add(*sum, f32x4_mul(load(a, i), load(b, i)));
         }
     };
-    for at in (0..a.len() / LANES * LANES).step_by(LANES) {
-        add(a, b, at);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
+    for (a, b) in a.iter().zip(b) {
+        add(a, b);
     }
-    if !a.len().is_multiple_of(LANES) {
-        add(&tail(a), &tail(b), 0);
+    if !a_rest.is_empty() {
+        add(&pad(a_rest), &pad(b_rest));
     }
     reduce(sums)
 }
@@ -66,41 +65,43 @@ pub fn attend(q: &[f32], keys: &[f32], values: &[f32], scores: &mut [f32], out: 
 
     let mut sums = [f32x4_splat(0.0); VECTORS];
     let max = f32x4_splat(max);
-    for at in (0..count / LANES * LANES).step_by(LANES) {
+    let (chunks, rest) = scores.as_chunks_mut();
+    for chunk in chunks {
         for (i, sum) in sums.iter_mut().enumerate() {
-            let e = exp(f32x4_sub(load(scores, at + 4 * i), max));
-            store(scores, at + 4 * i, e);
+            let e = exp(f32x4_sub(load(chunk, i), max));
+            store(chunk, i, e);
             *sum = f32x4_add(*sum, e);
         }
     }
-    let rest = count % LANES;
-    let mut padded = tail(scores);
-    for (i, sum) in sums.iter_mut().enumerate() {
-        let e = exp(f32x4_sub(load(&padded, 4 * i), max));
-        store(&mut padded, 4 * i, e);
-        padded[rest.max(4 * i)..].fill(0.0);
-        *sum = f32x4_add(*sum, load(&padded, 4 * i));
+    let mut padded = pad(rest);
+    for i in 0..VECTORS {
+        let e = exp(f32x4_sub(load(&padded, i), max));
+        store(&mut padded, i, e);
     }
-    scores[count - rest..].copy_from_slice(&padded[..rest]);
-    let norm = f32x4_splat(1.0 / reduce(sums));
+    rest.copy_from_slice(&padded[..rest.len()]);
+    padded = pad(rest);
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = f32x4_add(*sum, load(&padded, i));
+    }
+    let norm = 1.0 / reduce(sums);
 
-    let mut at = 0;
-    while at + LANES <= width {
+    let (chunks, rest) = out.as_chunks_mut();
+    let at_rest = width - rest.len();
+    for (n, out) in chunks.iter_mut().enumerate() {
         let mut sums = [f32x4_splat(0.0); VECTORS];
-        for (row, score) in scores.iter().enumerate() {
+        for (value, score) in values.chunks_exact(width).zip(&*scores) {
+            let value = value[n * LANES..].first_chunk().expect("as long as out");
             for (i, sum) in sums.iter_mut().enumerate() {
-                let value = load(values, row * width + at + 4 * i);
-                *sum = f32x4_add(*sum, f32x4_mul(f32x4_splat(*score), value));
+                *sum = f32x4_add(*sum, f32x4_mul(f32x4_splat(*score), load(value, i)));
             }
         }
         for (i, sum) in sums.into_iter().enumerate() {
-            store(out, at + 4 * i, f32x4_mul(sum, norm));
+            store(out, i, f32x4_mul(sum, f32x4_splat(norm)));
         }
-        at += LANES;
     }
-    for at in at..width {
-        let sum = scores.iter().enumerate().fold(0.0, |sum, (row, score)| sum + score * values[row * width + at]);
-        out[at] = sum * f32x4_extract_lane::<0>(norm);
+    for (d, out) in rest.iter_mut().enumerate() {
+        let terms = values.chunks_exact(width).zip(&*scores);
+        *out = terms.fold(0.0, |sum, (value, score)| sum + score * value[at_rest + d]) * norm;
     }
 }
 

@@ -46,29 +46,39 @@ impl Tile for Weights {
 
     #[inline(always)]
     fn dot(unit: &[u8], x: Columns, sums: [v128; 2]) -> [v128; 2] {
-        let half = |half: usize| {
-            let mut by_one = i32x4_splat(-8 * x.sums[0]);
-            let (mut by_16, mut by_256) = (i32x4_splat(0), i32x4_splat(0));
-            for v in 0..4 {
-                let packed = load(unit, SCALES + half * HALF + 16 * v);
-                let product = |weights, k| i32x4_dot_i16x8(weights, x.pair(0, 4 * v + k));
-                by_one = i32x4_add(by_one, product(v128_and(packed, u16x8_splat(0x000f)), 0));
-                by_16 = i32x4_add(by_16, product(v128_and(packed, u16x8_splat(0x00f0)), 1));
-                by_256 = i32x4_add(by_256, product(v128_and(packed, u16x8_splat(0x0f00)), 2));
-                by_one = i32x4_add(by_one, product(u16x8_shr(packed, 12), 3));
+        assert!(unit.len() == Self::BYTES && x.levels.len() == Self::COLS);
+        let mut by_one = [i32x4_splat(-8 * x.sums[0]); 2];
+        let (mut by_16, mut by_256) = ([i32x4_splat(0); 2], [i32x4_splat(0); 2]);
+        for v in 0..4 {
+            // SAFETY: x is one block, says the assertion, and 4 · 3 + 3 is its last pair.
+            let x = unsafe { [x.pair(0, 4 * v), x.pair(0, 4 * v + 1), x.pair(0, 4 * v + 2), x.pair(0, 4 * v + 3)] };
+            for half in 0..2 {
+                // SAFETY: the levels are two halves of HALF bytes behind SCALES, four vectors each.
+                let packed = unsafe { load(unit, SCALES + half * HALF + 16 * v) };
+                let add = |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
+                add(&mut by_one[half], v128_and(packed, u16x8_splat(0x000f)), x[0]);
+                add(&mut by_16[half], v128_and(packed, u16x8_splat(0x00f0)), x[1]);
+                add(&mut by_256[half], v128_and(packed, u16x8_splat(0x0f00)), x[2]);
+                add(&mut by_one[half], u16x8_shr(packed, 12), x[3]);
             }
-            let product = i32x4_add(i32x4_add(by_one, i32x4_shr(by_16, 4)), i32x4_shr(by_256, 8));
-            accumulate(sums[half], product, load_f16(unit, 8 * half), x.scales[0])
-        };
-        [half(0), half(1)]
+        }
+        // SAFETY: the scales are the unit's first 16 bytes.
+        let scales = unsafe { [load_f16(unit, 0), load_f16(unit, 8)] };
+        [0, 1].map(|half| {
+            let product = i32x4_add(by_one[half], i32x4_shr(by_16[half], 4));
+            let product = i32x4_add(product, i32x4_shr(by_256[half], 8));
+            accumulate(sums[half], product, scales[half], x.scales[0])
+        })
     }
 
     fn unpack(unit: &[u8], blocks: &mut [Unpacked]) {
         let [block] = blocks else { unreachable!("a unit is a block") };
-        store_scales(unit, 0, &mut block.scales);
+        assert_eq!(unit.len(), Self::BYTES);
+        store_scales(unit, &mut block.scales);
         for half in 0..2 {
             for v in 0..4 {
-                let packed = load(unit, SCALES + half * HALF + 16 * v);
+                // SAFETY: as in `dot`.
+                let packed = unsafe { load(unit, SCALES + half * HALF + 16 * v) };
                 let levels = [
                     v128_and(packed, u16x8_splat(15)),
                     v128_and(u16x8_shr(packed, 4), u16x8_splat(15)),

@@ -29,9 +29,13 @@ const SUBS: usize = 2 * TILE;
 const STEP: usize = SUBS + LEVELS;
 
 /// Four scales of 16 columns.
+///
+/// # Safety
+/// `unit` has its length, `n < GROUP / BLOCK`, `sub < 2`.
 #[inline(always)]
-fn sub_scales(unit: &[u8], n: usize, sub: usize, half: usize) -> v128 {
-    let scales = load_i8(unit, SCALES + n * STEP + sub * TILE);
+unsafe fn sub_scales(unit: &[u8], n: usize, sub: usize, half: usize) -> v128 {
+    // SAFETY: two groups of TILE bytes begin each of the steps behind SCALES.
+    let scales = unsafe { load_i8(unit, SCALES + n * STEP + sub * TILE) };
     if half == 0 { i32x4_extend_low_i16x8(scales) } else { i32x4_extend_high_i16x8(scales) }
 }
 
@@ -57,38 +61,49 @@ impl Tile for Weights {
 
     #[inline(always)]
     fn dot(unit: &[u8], x: Columns, sums: [v128; 2]) -> [v128; 2] {
+        assert!(unit.len() == Self::BYTES && x.levels.len() == Self::COLS);
         let mut sums = sums;
+        // SAFETY, for all loads below: the unit is SCALES bytes and GROUP / BLOCK steps of STEP bytes, each of them SUBS
+        // bytes and PAIRS · 2 · TILE levels; x has as many blocks of PAIRS pairs. The assertion checks both lengths.
         for n in 0..GROUP / BLOCK {
             let mut products = [i32x4_splat(0); 2];
             for sub in 0..2 {
                 let mut subs = [i32x4_splat(0); 2];
                 for pair in sub * PAIRS / 2..(sub + 1) * PAIRS / 2 {
-                    let x = x.pair(n, pair);
+                    // SAFETY: see above.
+                    let x = unsafe { x.pair(n, pair) };
                     for (half, product) in subs.iter_mut().enumerate() {
-                        let weights = load_i8(unit, SCALES + n * STEP + SUBS + pair * 2 * TILE + 8 * half);
+                        // SAFETY: see above.
+                        let weights = unsafe { load_i8(unit, SCALES + n * STEP + SUBS + pair * 2 * TILE + 8 * half) };
                         *product = i32x4_add(*product, i32x4_dot_i16x8(weights, x));
                     }
                 }
                 for (half, (product, sub_sum)) in products.iter_mut().zip(subs).enumerate() {
-                    *product = i32x4_add(*product, i32x4_mul(sub_sum, sub_scales(unit, n, sub, half)));
+                    // SAFETY: see above.
+                    let scales = unsafe { sub_scales(unit, n, sub, half) };
+                    *product = i32x4_add(*product, i32x4_mul(sub_sum, scales));
                 }
             }
             for (half, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                *sum = accumulate(*sum, product, load_f16(unit, 8 * half), x.scales[n]);
+                // SAFETY: see above.
+                let scales = unsafe { load_f16(unit, 8 * half) };
+                *sum = accumulate(*sum, product, scales, x.scales[n]);
             }
         }
         sums
     }
 
     fn unpack(unit: &[u8], blocks: &mut [Unpacked]) {
+        assert!(unit.len() == Self::BYTES && blocks.len() == GROUP / BLOCK);
         for (n, block) in blocks.iter_mut().enumerate() {
-            store_scales(unit, 0, &mut block.scales);
+            store_scales(unit, &mut block.scales);
             for at in (0..LEVELS).step_by(8) {
                 let (sub, half) = (at / (LEVELS / 2), at / 8 % 2);
-                let scales = sub_scales(unit, n, sub, half);
+                // SAFETY: as in `dot`; `at` stays within LEVELS.
+                let (scales, levels) =
+                    unsafe { (sub_scales(unit, n, sub, half), load_i8(unit, SCALES + n * STEP + SUBS + at)) };
                 let scales = i16x8_narrow_i32x4(scales, scales); // s0 s1 s2 s3 s0 s1 s2 s3
                 let scales = i16x8_shuffle::<0, 0, 1, 1, 2, 2, 3, 3>(scales, scales);
-                let levels = load_i8(unit, SCALES + n * STEP + SUBS + at);
                 store_levels(&mut block.levels, at, i16x8_mul(levels, scales));
             }
         }

@@ -32,23 +32,30 @@ impl Tile for Weights {
 
     #[inline(always)]
     fn dot(unit: &[u8], x: Columns, sums: [v128; 2]) -> [v128; 2] {
+        assert!(unit.len() == Self::BYTES && x.levels.len() == Self::COLS);
         let mut products = [i32x4_splat(0); 2];
         for pair in 0..PAIRS {
-            let x = x.pair(0, pair);
+            // SAFETY: x is one block, says the assertion.
+            let x = unsafe { x.pair(0, pair) };
             for (half, product) in products.iter_mut().enumerate() {
-                let weights = load_i8(unit, SCALES + pair * 2 * TILE + 8 * half);
+                // SAFETY: the levels are LEVELS bytes behind SCALES; the last load ends with them.
+                let weights = unsafe { load_i8(unit, SCALES + pair * 2 * TILE + 8 * half) };
                 *product = i32x4_add(*product, i32x4_dot_i16x8(weights, x));
             }
         }
-        let add = |half: usize| accumulate(sums[half], products[half], load_f16(unit, 8 * half), x.scales[0]);
-        [add(0), add(1)]
+        // SAFETY: the scales are the unit's first 16 bytes.
+        let scales = unsafe { [load_f16(unit, 0), load_f16(unit, 8)] };
+        [0, 1].map(|half| accumulate(sums[half], products[half], scales[half], x.scales[0]))
     }
 
     fn unpack(unit: &[u8], blocks: &mut [Unpacked]) {
         let [block] = blocks else { unreachable!("a unit is a block") };
-        store_scales(unit, 0, &mut block.scales);
+        assert_eq!(unit.len(), Self::BYTES);
+        store_scales(unit, &mut block.scales);
         for at in (0..LEVELS).step_by(8) {
-            store_levels(&mut block.levels, at, load_i8(unit, SCALES + at));
+            // SAFETY: the levels are LEVELS bytes behind SCALES, and 8 divides LEVELS.
+            let levels = unsafe { load_i8(unit, SCALES + at) };
+            store_levels(&mut block.levels, at, levels);
         }
     }
 }
