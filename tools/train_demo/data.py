@@ -58,23 +58,17 @@ PLACES = (
     "under the tree|under the bench|behind the door|behind the curtain|behind the shed|"
     "next to the window|next to the stove|near the gate|near the pond"
 ).split("|")
-CITIES = (
-    "Paris London Rome Berlin Madrid Lisbon Vienna Prague Oslo Dublin Cairo Lima Tokyo Delhi "
-    "Athens Warsaw Zurich Boston Denver Quito Seoul Nairobi Sydney Toronto Helsinki Lyon"
-).split()
 JOBS = (
-    "baker|teacher|doctor|pilot|farmer|nurse|painter|plumber|lawyer|singer|sailor|tailor|chemist|"
-    "dentist|driver|gardener|carpenter|librarian|cook|dancer|judge|writer|barber|miner"
+    "baker|teacher|doctor|pilot|painter|plumber|lawyer|singer|sailor|driver|carpenter|librarian|cook|"
+    "dancer|judge|barber|miner"
 ).split("|")
 FOODS = (
-    "soup bread cheese rice pasta apples pears plums cherries pancakes salad honey cake fish "
+    "soup bread cheese rice pears cherries pancakes honey fish "
     "beans olives carrots noodles pizza yoghurt grapes dumplings"
 ).split()
 PETS = "cat dog horse parrot rabbit hamster turtle goat".split()
 PET_NAMES = "Biscuit Pepper Shadow Luna Rocky Ginger Max Bella Coco Daisy Milo Oreo Rex Ruby Simba Toby".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-SYLLABLES = "ba be bo da de do fa fi ga go ka ki ko la le li lo ma mi mo na ne no pa pe po ra ri ro sa se so ta te to va vi wo za zu".split()
-
 SYSTEM = [
     "You are a helpful assistant.",
     "You are the phiquant demo.",
@@ -85,163 +79,68 @@ SYSTEM = [
 ]
 
 
-def name(rng):
-    """Mostly a known name; sometimes an invented one, so that copying is learnt."""
-    if rng.random() < 0.9:
-        return rng.choice(NAMES)
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3))).capitalize()
-
-
-def distinct(rng, make, n):
-    found = []
-    while len(found) < n:
-        item = make()
-        if item not in found:
-            found.append(item)
-    return found
-
-
-def a(word):
-    return ("an " if word[0] in "aeiou" else "a ") + word
-
-
-def lower_start(text):
-    return text[0].lower() + text[1:]
-
-
 # -------------------------------------------------------------- fact look-up
-# A family makes n facts of one kind. Each fact is (statement, key, questions,
-# answer); key is what is hashed for the held-out side.
+# A fact is one sentence whose value follows its key, and the answer says the
+# same sentence again: the way of answering is to find the key and copy on.
+
+THING, PERSON = OBJECTS, NAMES
+FAMILIES = [
+    # keys, values, the sentence, the questions
+    (THING, PLACES, "The {k} is {v}.", ["Where is the {k}?", "Where can I find the {k}?", "Tell me where the {k} is."]),
+    (THING, NAMES, "The {k} is with {v}.", ["Who has the {k}?", "Tell me who has the {k}."]),
+    (THING, COLOURS, "The {k} is {v}.", ["What colour is the {k}?", "What is the colour of the {k}?"]),
+    (THING, None, "The number of the {k} is {v}.", ["What is the number of the {k}?", "Tell me the number of the {k}."]),
+    (PERSON, JOBS, "{k} is a {v}.", ["What is {k}'s job?", "What is the job of {k}?"]),
+    (PERSON, FOODS, "{k} likes {v}.", ["What does {k} like?", "Which food does {k} like?"]),
+    (PERSON, DAYS, "{k} arrives on {v}.", ["When does {k} arrive?", "Tell me when {k} arrives."]),
+    (PETS, PET_NAMES, "The {k} is called {v}.", ["What is the {k} called?", "What is the name of the {k}?"]),
+]
 
 
-def things(rng, n):
-    """'the red key'-like noun phrases, no two with the same noun and colour."""
-    def make():
-        noun = rng.choice(OBJECTS)
-        return f"the {rng.choice(COLOURS)} {noun}" if rng.random() < 0.6 else f"the {noun}"
-    # A bare noun beside a coloured one of the same noun would be ambiguous.
-    while True:
-        found = distinct(rng, make, n)
-        bare = {t.split()[-1] for t in found if len(t.split()) == 2}
-        if all(len(t.split()) == 2 or t.split()[-1] not in bare for t in found):
-            return found
-
-
-def where_facts(rng, n):
-    for thing, place in zip(things(rng, n), rng.sample(PLACES, n)):
-        who = name(rng)
-        statement = rng.choice([
-            f"{who} put {thing} {place}.", f"{thing.capitalize()} is {place}.",
-            f"{who} left {thing} {place}.", f"You can find {thing} {place}.",
-        ])
-        yield statement, (thing, place), [
-            f"Where is {thing}?", f"Where can I find {thing}?", f"Tell me where {thing} is."
-        ], f"{thing.capitalize()} is {place}."
-
-
-def owner_facts(rng, n):
-    for thing, who in zip(things(rng, n), distinct(rng, lambda: name(rng), n)):
-        statement = rng.choice([f"{who} has {thing}.", f"{who} took {thing}.", f"{thing.capitalize()} is with {who}."])
-        yield statement, (thing, who), [
-            f"Who has {thing}?", f"Tell me who has {thing}.", f"Do you know who has {thing}?"
-        ], f"{who} has {thing}."
-
-
-def colour_facts(rng, n):
-    for who, colour in zip(distinct(rng, lambda: name(rng), n), rng.sample(COLOURS, n)):
-        noun = rng.choice(OBJECTS)
-        statement = rng.choice([f"{who}'s {noun} is {colour}.", f"{who} has {a(colour)} {noun}.", f"The {noun} of {who} is {colour}."])
-        yield statement, (who, noun, colour), [
-            f"What colour is {who}'s {noun}?", f"What is the colour of {who}'s {noun}?", f"Which colour is {who}'s {noun}?"
-        ], f"{who}'s {noun} is {colour}."
-
-
-def person_facts(rng, n):
-    """City, job, food or day; the people differ, the kind may differ too."""
-    people = distinct(rng, lambda: name(rng), n)
-    kinds = [rng.randrange(4)] * n if rng.random() < 0.5 else [rng.randrange(4) for _ in people]
-    for who, kind in zip(people, kinds):
-        if kind == 0:
-            city = rng.choice(CITIES)
-            yield rng.choice([f"{who} lives in {city}.", f"{who} has a flat in {city}.", f"The home of {who} is in {city}."]), (who, city), [
-                f"Where does {who} live?", f"In which city does {who} live?", f"Which city does {who} live in?"
-            ], f"{who} lives in {city}."
-        elif kind == 1:
-            job = rng.choice(JOBS)
-            yield rng.choice([f"{who} is a {job}.", f"{who} works as a {job}."]), (who, job), [
-                f"What does {who} do?", f"What is the job of {who}?", f"What is {who}'s job?"
-            ], f"{who} is a {job}."
-        elif kind == 2:
-            food = rng.choice(FOODS)
-            yield rng.choice([f"{who} likes {food}.", f"{who} loves to eat {food}."]), (who, food), [
-                f"What does {who} like?", f"What does {who} like to eat?", f"Which food does {who} like?"
-            ], f"{who} likes {food}."
-        else:
-            day = rng.choice(DAYS)
-            yield rng.choice([f"{who} arrives on {day}.", f"{who} will come on {day}."]), (who, day), [
-                f"When does {who} arrive?", f"On which day does {who} arrive?", f"When will {who} come?"
-            ], f"{who} arrives on {day}."
-
-
-def pet_facts(rng, n):
-    people = distinct(rng, lambda: name(rng), n)
-    for who, pet_name in zip(people, rng.sample(PET_NAMES, n)):
-        pet = rng.choice(PETS)
-        statement = rng.choice([f"{who} has a {pet} called {pet_name}.", f"{who}'s {pet} is called {pet_name}.", f"The {pet} of {who} is called {pet_name}."])
-        yield statement, (who, pet, pet_name), [
-            f"What is {who}'s {pet} called?", f"What is the name of {who}'s {pet}?", f"Tell me the name of {who}'s {pet}."
-        ], f"{who}'s {pet} is called {pet_name}."
-
-
-def code_facts(rng, n):
-    for noun in rng.sample(OBJECTS, n):
-        code = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 4)))
-        statement = rng.choice([f"The code of the {noun} is {code}.", f"The {noun} has the code {code}.", f"The number of the {noun} is {code}."])
-        noun_word = "number" if "number" in statement else "code"
-        yield statement, (noun, code), [
-            f"What is the {noun_word} of the {noun}?", f"Tell me the {noun_word} of the {noun}."
-        ], f"The {noun_word} of the {noun} is {code}."
-
-
-FAMILIES = [where_facts, where_facts, owner_facts, colour_facts, person_facts, person_facts, pet_facts, code_facts]
+def code(rng):
+    return "".join(rng.choice("0123456789") for _ in range(2))
 
 
 def fact_set(rng, split):
-    """2-5 facts, often of one family so that they are easy to mix up, and
-    which of them may be asked on this side of the split."""
+    """2-4 facts as (sentence, questions), mostly of one family so that they are
+    easy to mix up, and which of them may be asked on this side of the split.
+    In training no sentence of the other side is even told."""
+    same = rng.random() < 0.75
     n = rng.randint(2, 4)
-    facts = list(rng.choice(FAMILIES)(rng, n))
-    if rng.random() < 0.3:
-        extra = rng.choice(FAMILIES)
-        used = " ".join(f[0] for f in facts)
-        for fact in extra(rng, 1):
-            # A second fact about the same person or thing could be ambiguous.
-            if not any(str(part).split()[-1] in used for part in fact[1]):
-                facts.append(fact)
-    rng.shuffle(facts)
+    families = [rng.choice(FAMILIES)] * n if same else rng.choices(FAMILIES, k=n)
+    used, facts = set(), []
+    for keys, values, told, asked in families:
+        while True:
+            k = rng.choice(keys)
+            v = rng.choice(values) if values else code(rng)
+            sentence = told.format(k=k, v=v)
+            if {k, v} & used or k == v or split == "train" and held("fact", sentence):
+                continue
+            used |= {k, v}
+            break
+        facts.append((sentence, [q.format(k=k) for q in asked]))
     wanted = split == "test"
-    return facts, [f for f in facts if held(*f[1]) == wanted]
+    return facts, [f for f in facts if held("fact", f[0]) == wanted]
 
 
 SELF = {
-    "name": (["My name is {v}.", "I am {v}.", "I am called {v}."], ["What is my name?", "Do you remember my name?", "What am I called?"], "Nice to meet you, {v}.", "Your name is {v}."),
-    "city": (["I live in {v}.", "My home is in {v}."], ["Where do I live?", "In which city do I live?"], "Noted.", "You live in {v}."),
-    "colour": (["My favourite colour is {v}.", "The colour that I like best is {v}."], ["What is my favourite colour?", "Which colour do I like best?"], "Noted.", "Your favourite colour is {v}."),
-    "food": (["I like {v}.", "My favourite food is {v}."], ["What do I like to eat?", "What is my favourite food?"], "Noted.", "Your favourite food is {v}."),
-    "job": (["I am a {v}.", "I work as a {v}."], ["What is my job?", "What do I do for a living?"], "Noted.", "You are a {v}."),
+    # what is told, what is asked, the reply, the answer
+    "name": ("My name is {v}.", ["What is my name?", "Do you remember my name?"], "Nice to meet you, {v}.", "Your name is {v}."),
+    "colour": ("My favourite colour is {v}.", ["What is my favourite colour?"], "Noted.", "Your favourite colour is {v}."),
+    "food": ("I like {v}.", ["What do I like?", "Which food do I like?"], "Noted.", "You like {v}."),
+    "job": ("I am a {v}.", ["What is my job?"], "Noted.", "You are a {v}."),
 }
-SELF_VALUES = {"city": CITIES, "colour": COLOURS, "food": FOODS, "job": JOBS}
+SELF_VALUES = {"name": NAMES, "colour": COLOURS, "food": FOODS, "job": JOBS}
 
 
 def self_fact(rng, split, kind):
-    def make():
-        value = name(rng) if kind == "name" else rng.choice(SELF_VALUES[kind])
-        i = rng.randrange(len(SELF[kind][0]))
-        j = rng.randrange(len(SELF[kind][1]))
-        return ("self", kind, value, i, j), (value, i, j)
-    value, i, j = pick(rng, make, split)
     told, asked, reply, answer = SELF[kind]
-    return told[i].format(v=value), reply.format(v=value), asked[j], answer.format(v=value)
+
+    def make():
+        value, question = rng.choice(SELF_VALUES[kind]), rng.choice(asked)
+        return ("self", value, question), (value, question)
+    value, question = pick(rng, make, split)
+    return told.format(v=value), reply.format(v=value), question, answer.format(v=value)
 
 
 def chat_facts(rng, split):
@@ -253,18 +152,13 @@ def chat_facts(rng, split):
     rng.shuffle(askable)
     told = " ".join(f[0] for f in facts)
     turns = []
-    asked = askable[: rng.randint(1, 4)]
     if rng.random() < 0.3:
-        intro = rng.choice(["", "Remember this: ", "Please remember: ", "Here is what I know. "])
-        turns += [Turn("user", intro + told), Turn("assistant", "Noted.", "ack")]
+        turns += [Turn("user", told), Turn("assistant", "Noted.", "ack")]
         first, task = "", "facts-earlier-turn"
     else:
-        first, task = told + rng.choice([" ", " ", "\n"]), "facts"
-    for fact in asked:
-        question = rng.choice(fact[2])
-        if not first and rng.random() < 0.15:
-            question = "And " + lower_start(question)
-        turns += [Turn("user", first + question), Turn("assistant", fact[3], task)]
+        first, task = told + " ", "facts"
+    for sentence, questions in askable[: rng.randint(1, 4)]:
+        turns += [Turn("user", first + rng.choice(questions)), Turn("assistant", sentence, task)]
         first, task = "", "facts-earlier-turn"
     return turns
 
@@ -410,12 +304,12 @@ def chat_small_talk(rng, split):
 # Shares of chats. Most tokens go to the tasks that have to be computed rather
 # than remembered.
 MIX = {
-    "facts": (chat_facts, 0.50),
+    "facts": (chat_facts, 0.60),
     "self": (chat_self, 0.06),
-    "sum": (chat_sum, 0.18),
-    "sort": (chat_sort, 0.10),
-    "glossary": (chat_glossary, 0.08),
-    "small talk": (chat_small_talk, 0.08),
+    "sum": (chat_sum, 0.12),
+    "sort": (chat_sort, 0.08),
+    "glossary": (chat_glossary, 0.07),
+    "small talk": (chat_small_talk, 0.07),
 }
 
 
@@ -425,8 +319,13 @@ def make_chat(rng, split="train", mix=None):
     kinds, shares = list(mix), list(mix.values())
     turns = []
     subjects = rng.choices([1, rng.randint(2, 3), rng.randint(4, 7)], [0.6, 0.3, 0.1])[0]
+    told = set()
     for _ in range(subjects):
-        turns += MIX[rng.choices(kinds, shares)[0]][0](rng, split)
+        kind = rng.choices(kinds, shares)[0]
+        # Facts are told once a chat: told again, a key could have two values.
+        if kind not in told:
+            turns += MIX[kind][0](rng, split)
+        told |= {kind} & {"facts", "self"}
     if rng.random() < 0.25:
         turns.insert(0, Turn("system", rng.choice(SYSTEM)))
     return turns

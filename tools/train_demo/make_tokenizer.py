@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from data import CITIES, FOODS, JOBS, NAMES, PET_NAMES, make_chat
+from data import FOODS, JOBS, NAMES, PET_NAMES, make_chat
 
 VOCAB_SIZE = 1216
 SPECIAL = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
@@ -47,7 +47,7 @@ def learn_merges(chats, seed):
     rng = random.Random(seed)
     texts = [turn.text for _ in range(chats) for turn in make_chat(rng)]
     # Words that answers copy get a token each, at a start (no space) and elsewhere.
-    texts += (NAMES + [" " + word for word in NAMES + CITIES + FOODS + JOBS + PET_NAMES]) * (chats // 50)
+    texts += (NAMES + [" " + word for word in NAMES + FOODS + JOBS + PET_NAMES]) * (chats // 50)
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = split_words(
         pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Split("'s", "isolated")

@@ -96,6 +96,49 @@ class Packer:
         return tokens, place, doc, answer, tasks
 
 
+def told_twice(rng, ids):
+    """Random token ids told twice, and which of the second telling count as an
+    answer. Either one run in which a few ids recur, or "facts" of one form (all
+    ids but a key and its value are common to them), shuffled the second time;
+    there the ids after the key can be known."""
+    if rng.random() < 0.5:
+        half = rng.randint(12, 40)
+        glue = rng.sample(ids, 3)
+        run = [rng.choice(glue) if rng.random() < 0.3 else i for i in rng.sample(ids, half)]
+        return run * 2, [0] * (half + 2) + [1] * (half - 2)
+    n, before, middle, length = rng.randint(2, 5), rng.randint(0, 2), rng.randint(0, 3), rng.randint(1, 2)
+    glue, after = rng.sample(ids, before + middle), rng.sample(ids, 1)
+    own = rng.sample(ids, n * (1 + length))
+    facts = [
+        glue[:before] + own[i:i + 1] + glue[before:] + own[i + 1:i + 1 + length] + after
+        for i in range(0, len(own), 1 + length)
+    ]
+    again = rng.sample(facts, n)
+    known = [0] * (before + 1) + [1] * (middle + length + 1)
+    return sum(facts + again, []), [0] * (n * len(known)) + known * n
+
+
+def copies(rng, rows, ids):
+    """A batch like Packer's of random tokens told twice: copying is all that
+    can be learnt from it."""
+    shape = (rows, CONTEXT)
+    tokens = torch.full(shape, ids[0])
+    place, doc, answer = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    for r in range(rows):
+        at = d = 0
+        while True:
+            run, known = told_twice(rng, ids)
+            end, d = at + len(run), d + 1
+            if end > CONTEXT:
+                break
+            tokens[r, at:end] = torch.tensor(run)
+            place[r, at:end] = torch.arange(len(run))
+            doc[r, at:end] = d
+            answer[r, at:end] = torch.tensor(known)
+            at = end
+    return tokens, place, doc, answer
+
+
 def attention_mask(doc, dtype):
     """Additive mask: a token sees itself and the earlier tokens of its own chat."""
     see = (doc[:, :, None] == doc[:, None, :]) & torch.ones(CONTEXT, CONTEXT, dtype=torch.bool, device=doc.device).tril()
@@ -188,30 +231,48 @@ class Trainer:
         self.train_data = Packer(self.tok, "train", 1000 * args.seed + dist.get_rank(), args.mix)
         test = Packer(self.tok, "test", 5)
         self.test_batches = [test.batch(args.rows) for _ in range(args.test_batches)]
+        special = set(self.tok.get_added_tokens_decoder())
+        self.ordinary = [i for i in range(self.tok.get_vocab_size()) if i not in special]
         self.best = -1.0
 
     def logits(self, batch):
-        """Logits where the next token is part of an answer; which one; which answer."""
+        """Logits where the next token is part of a chat, that token, and the
+        number of its answer (0: none)."""
         tokens, place, doc, answer = (t.to(self.args.device) for t in batch[:4])
         with torch.autocast(self.args.device, dtype=torch.bfloat16):
             hidden = self.body(
                 input_ids=tokens, position_ids=place, use_cache=False,
                 attention_mask=attention_mask(doc, torch.bfloat16),
             ).last_hidden_state
-            wanted = answer[:, 1:] > 0
+            wanted = doc[:, 1:] > 0
             out = self.model.lm_head(hidden[:, :-1][wanted])
         return out.float(), tokens[:, 1:][wanted], answer[:, 1:][wanted]
 
+    def loss(self, batch, context):
+        """Mean loss, in which a token outside of answers weighs `context`."""
+        out, target, answer = self.logits(batch)
+        weight = torch.where(answer > 0, 1.0, context)
+        return (F.cross_entropy(out, target, reduction="none") * weight).sum() / weight.sum()
+
     def warm_up(self):
         """Compile, outside of the time that --minutes counts."""
-        out, target, _ = self.logits(self.train_data.batch(self.args.rows))
-        F.cross_entropy(out, target).backward()
+        self.loss(self.train_data.batch(self.args.rows), 1.0).backward()
         self.model.zero_grad(set_to_none=True)
 
-    def step(self, done):
-        batch = self.train_data.batch(self.args.rows)
-        out, target, _ = self.logits(batch)
-        loss = F.cross_entropy(out, target)
+    def next_batch(self, steps):
+        """While warming up, half of the rows are copies, without context loss."""
+        rows = self.args.rows
+        if steps >= self.args.warm_up_copies:
+            return self.train_data.batch(rows), self.args.context_loss
+        chats = self.train_data.batch(rows - rows // 2)
+        both = zip(chats, copies(self.train_data.rng, rows // 2, self.ordinary))
+        return [torch.cat(pair) for pair in both], 0.0
+
+    def step(self, done, steps):
+        if done > 2 / 3 and self.args.late_mix:
+            self.train_data.mix = self.args.late_mix
+        batch, context = self.next_batch(steps)
+        loss = self.loss(batch, context)
         loss.backward()
         self.average_gradients()
         self.muon.step(self.args.lr * rate(done))
@@ -275,7 +336,7 @@ class Trainer:
                 losses, last_test = [], time.time()
             if done >= 1:
                 break
-            loss, tokens = self.step(done)
+            loss, tokens = self.step(done, steps)
             seen, steps, losses = seen + procs * tokens, steps + 1, losses + [loss]
         if first:
             best = torch.load(Path(self.args.work) / "best.pt")
@@ -310,6 +371,9 @@ def main():
     p.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     p.add_argument("--start", help="a snapshot to go on from")
     p.add_argument("--mix", type=json.loads, help='shares of the subjects, as {"facts": 0.7, "sum": 0.3}')
+    p.add_argument("--late-mix", type=json.loads, help="the shares of the last third")
+    p.add_argument("--context-loss", type=float, default=0.2, help="weight of a token outside of answers")
+    p.add_argument("--warm-up-copies", type=int, default=200, help="steps with copies of random tokens in half of the rows")
     p.add_argument("--work", default="work", help="snapshots and log")
     p.add_argument("--out", default="work/demo", help="the checkpoint folder")
     args = p.parse_args()
