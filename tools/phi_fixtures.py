@@ -74,14 +74,17 @@ def randomize(model, generator):
 
 
 @torch.no_grad()
-def greedy(model, prompt):
-    """Each token from a fresh pass over all tokens so far; with the smallest gap."""
+def greedy(model, prompt, ends=()):
+    """Each token from a fresh pass over all tokens so far, up to an end; with the smallest gap."""
     tokens, gap = list(prompt), float("inf")
     for _ in range(TOKENS):
         logits = model(torch.tensor([tokens]), use_cache=False).logits[0, -1]
         best = logits.topk(2).values
         gap = min(gap, (best[0] - best[1]).item())
-        tokens.append(int(logits.argmax()))
+        token = int(logits.argmax())
+        if token in ends:
+            break
+        tokens.append(token)
     return tokens[len(prompt) :], gap
 
 
@@ -137,13 +140,12 @@ def demo(out, checkpoint):
         name = example["task"].replace(" ", "-")
         made = tokenizer.apply_chat_template(example["messages"], add_generation_prompt=True, return_dict=True)
         prompt = made["input_ids"]
-        tokens, gap = greedy(model, prompt)
-        end = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
+        tokens, gap = greedy(model, prompt, ends)
         logits = model(torch.tensor([prompt]), use_cache=False).logits[0, -1]
         cases[name] = dict(
-            prompt=prompt, tokens=tokens[:end], gap=round(gap, 4), logits=[round(x, 5) for x in logits.tolist()]
+            prompt=prompt, tokens=tokens, gap=round(gap, 4), logits=[round(x, 5) for x in logits.tolist()]
         )
-        print(name, gap, tokenizer.decode(tokens[:end]))
+        print(name, gap, tokenizer.decode(tokens))
     sha256 = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     (out / "demo").mkdir(parents=True, exist_ok=True)
     (out / "demo" / "cases.json").write_text(json.dumps(dict(sha256=sha256, cases=cases)) + "\n")
