@@ -285,10 +285,13 @@ impl GpuQuantizer {
         json!({ "vendor": info.vendor, "name": info.name, "fallback": info.fallback }).to_string()
     }
 
+    /// `pairs`: JSON, `[[from, to], …]`.
     #[wasm_bindgen(js_name = selfCheck)]
-    pub async fn self_check(&self) -> Result<()> {
+    pub async fn self_check(&self, pairs: String) -> Result<()> {
         let gpu = self.0.clone();
-        gpu.self_check().await.map_err(thrown)
+        let names: Vec<(String, String)> = parse("the types to check", &pairs)?;
+        let pairs: Result<Vec<_>> = names.iter().map(|(from, to)| Ok((dtype(from)?, dtype(to)?))).collect();
+        gpu.self_check(&pairs?).await.map_err(thrown)
     }
 
     pub fn supports(&self, from: &str, to: &str) -> Result<bool> {

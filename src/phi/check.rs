@@ -1,6 +1,7 @@
 //! Does a device compute what the CPU computes? Asked before a model is trusted to it.
 
 use crate::bail;
+use crate::checkpoint::Checkpoint;
 use crate::engine::Backend;
 use crate::engine::cpu::Cpu;
 use crate::error::Result;
@@ -10,6 +11,7 @@ use crate::phi::sample::Sampling;
 use crate::phi::synthetic::{self, Synthetic};
 use crate::quant::Kernels;
 use crate::tensor::DType;
+use std::collections::BTreeSet;
 
 const PROMPT: [u32; 7] = [1, 5, 63, 2, 17, 40, 8];
 
@@ -17,19 +19,18 @@ const PROMPT: [u32; 7] = [1, 5, 63, 2, 17, 40, 8];
 /// where weights are quantized, the device may not; a wrong kernel is off by several.
 const ALLOWED: f32 = 0.05;
 
-/// The scheme of each role.
-type Mix = fn(Role) -> &'static str;
-
-/// Runs a model of one layer, quantized in several ways, on the device and on the scalar reference: a prefill and a
-/// token. Gives the backend back, or fails with `DeviceMismatch`.
-pub async fn self_check<B: Backend>(mut backend: B) -> Result<B> {
+/// Runs a model of one layer on the device and on the scalar reference, once in each of the types that `checkpoint`'s
+/// matrices have (no other's shaders are compiled): a prefill and a token. Gives the backend back, or fails with
+/// `DeviceMismatch`.
+pub async fn self_check<B: Backend>(mut backend: B, checkpoint: &Checkpoint) -> Result<B> {
     let config = synthetic::config([256, 256, 1, 4, 2, 64], 16);
     let model = Synthetic::new(config, DType::F32, 1)?;
-    let kinds: [(&str, Mix); 3] =
-        [("F16", |_| "F16"), ("Q8_0", |_| "Q8_0"), ("Q4_0", |role| if role == Role::Output { "Q6_K" } else { "Q4_0" })];
-    for (name, scheme) in kinds {
-        let expected = logits(&mut Session::new(model.load(Cpu::new(Kernels::Scalar), None, scheme)?)?).await?;
-        let mut session = Session::new(model.load(backend, None, scheme)?)?;
+    let matrices = checkpoint.tensors.iter().filter(|tensor| tensor.role.is_some_and(Role::is_matrix));
+    let names: BTreeSet<_> = matrices.map(|tensor| tensor.info.dtype.name).collect();
+    for name in names {
+        let reference = model.load(Cpu::new(Kernels::Scalar), None, |_| name)?;
+        let expected = logits(&mut Session::new(reference)?).await?;
+        let mut session = Session::new(model.load(backend, None, |_| name)?)?;
         let found = logits(&mut session).await?;
         backend = session.model.backend;
 
@@ -61,9 +62,12 @@ async fn logits<B: Backend>(session: &mut Session<B>) -> Result<Vec<f32>> {
 mod tests {
     use super::self_check;
     use crate::engine::cpu::Cpu;
+    use crate::phi::synthetic::{self, Synthetic};
+    use crate::tensor::DType;
 
     #[test]
     fn the_cpu_passes() {
-        assert!(pollster::block_on(self_check(Cpu::default())).is_ok());
+        let model = Synthetic::new(synthetic::config([64, 64, 1, 4, 2, 64], 16), DType::BF16, 1).unwrap();
+        assert!(pollster::block_on(self_check(Cpu::default(), &model.checkpoint())).is_ok());
     }
 }

@@ -34,7 +34,7 @@ impl ModelLoader {
     pub async fn gpu(checkpoint: &Checkpoint, any_adapter: bool, context: Option<usize>) -> Result<ModelLoader> {
         let checkpoint = checkpoint.0.clone();
         let backend = WebGpu::new(any_adapter).await.map_err(thrown)?;
-        let backend = self_check(backend).await.map_err(thrown)?;
+        let backend = self_check(backend, &checkpoint).await.map_err(thrown)?;
         let info = backend.info();
         let names = [info.name.as_str(), info.vendor.as_str(), "The adapter"];
         let device = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();

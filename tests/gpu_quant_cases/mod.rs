@@ -248,7 +248,11 @@ pub async fn a_lost_device_is_an_error() {
 }
 
 pub async fn the_self_check_passes() {
-    quantizer().await.self_check().await.unwrap();
+    let pairs = SOURCES.map(|from| TARGETS.map(|to| (from, by_name(to).unwrap().spec().dtype)));
+    quantizer().await.self_check(pairs.as_flattened()).await.unwrap();
+    // What no shader converts is the CPU's, and no fault.
+    let unknown = DType { name: "Q9_9", group: 32, group_bytes: 3 };
+    quantizer().await.self_check(&[(DType::F32, unknown)]).await.unwrap();
 }
 
 pub async fn software_adapters_only_when_asked_for() {

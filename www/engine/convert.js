@@ -123,7 +123,8 @@ class Conversion {
       this.reason = "SIMD128 was asked for.";
     } else {
       try {
-        const info = await this.pool.startGpu(backend === "webgpu");
+        const pairs = this.plan.tasks.map(({ from, to }) => [from, to]);
+        const info = await this.pool.startGpu(backend === "webgpu", pairs);
         this.backend = "webgpu";
         this.reason = `${info.name || info.vendor || "The adapter"} passed the self-check.`;
       } catch (error) {

@@ -45,9 +45,13 @@ export class Pool {
     return lane;
   }
 
-  /** Starts the GPU's lane; rejects where there is no adapter or its self-check fails. */
-  async startGpu(any) {
-    this.gpu = await this.start({ any });
+  /**
+   * Starts the GPU's lane; rejects where there is no adapter, or where it does not convert these types as the CPU does.
+   * @param {boolean} any
+   * @param {[string, string][]} pairs from, to
+   */
+  async startGpu(any, pairs) {
+    this.gpu = await this.start({ any, pairs });
     return this.gpu.info.gpu;
   }
 

@@ -11,13 +11,13 @@ let wasm;
 let gpu = null;
 
 connect(/** @type {any} */ (self), {
-  /** @param {{ module: WebAssembly.Module, gpu: null | { any: boolean } }} options */
+  /** @param {{ module: WebAssembly.Module, gpu: null | { any: boolean, pairs: [string, string][] } }} options */
   async init({ module, gpu: wanted }) {
     wasm = await instantiate(module);
     if (!wanted) return { gpu: null };
     gpu = await guard(() => wasm.GpuQuantizer.create(wanted.any));
     try {
-      await guard(() => gpu.selfCheck());
+      await guard(() => gpu.selfCheck(JSON.stringify(wanted.pairs)));
     } catch (error) {
       gpu = null;
       throw error;

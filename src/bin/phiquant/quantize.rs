@@ -84,7 +84,7 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     };
     let gpu = match options.backend {
         Backend::Cpu => None,
-        Backend::Gpu => Some(pollster::block_on(open_gpu())?),
+        Backend::Gpu => Some(pollster::block_on(open_gpu(&plan))?),
     };
     let sink = Sink::create(&plan, &options.output, &source)?;
     for literal in &plan.literals {
@@ -120,9 +120,10 @@ fn parse_override(text: &str) -> Result<Override> {
     }
 }
 
-async fn open_gpu() -> Result<GpuQuantizer> {
+async fn open_gpu(plan: &Plan) -> Result<GpuQuantizer> {
     let gpu = GpuQuantizer::new(true).await?;
-    gpu.self_check().await?;
+    let pairs: Vec<_> = plan.tasks.iter().map(|task| (task.from, task.to)).collect();
+    gpu.self_check(&pairs).await?;
     Ok(gpu)
 }
 
