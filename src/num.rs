@@ -16,6 +16,12 @@ pub fn round_half_even(x: f32) -> f32 {
     (x + MAGIC) - MAGIC
 }
 
+/// `x` rounded to the nearest integer, ties to even, for |x| ≤ 2^22. Beyond, and for NaN, it is what the same bits of
+/// x + 1.5 · 2^23 happen to say: ggml's `nearest_int`, whose levels depend on it where a scale is nearly zero.
+pub fn nearest_int(x: f32) -> i32 {
+    ((x + 12_582_912.0).to_bits() & 0x7f_ffff) as i32 - 0x40_0000
+}
+
 /// bf16 to f32: exact, the upper half of the bits.
 pub const fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits((bits as u32) << 16)

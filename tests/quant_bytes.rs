@@ -6,8 +6,8 @@ mod quant_common;
 
 use phiquant::ErrorKind;
 use phiquant::quant::{Kernels, SCHEMES, Scheme, by_ggml_type, by_name, convert, error_sums};
-use quant_common::generate::{KINDS, generate, hash};
-use quant_common::{dequantize, f32_bytes, hex, quantize, sha256};
+use quant_common::generate::{COLS, KINDS, generate, hash, importance};
+use quant_common::{dequantize, digest, f32_bytes, hex, quantize, quantize_with};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -25,8 +25,9 @@ struct Case {
     seed: u64,
     weights: usize,
     input: String,
+    importance: Option<String>,
     bytes: Option<String>,
-    sha256: Option<String>,
+    digest: Option<String>,
     restored: String,
 }
 
@@ -49,20 +50,25 @@ fn equals_ggml() {
     for case in fixtures.cases {
         let place = format!("{} of {} {} weights", case.scheme, case.weights, case.kind);
         let rows = generate(&case.kind, case.seed, case.weights);
-        assert_eq!(sha256(&f32_bytes(&rows)), case.input, "the generator differs from the fixtures': {place}");
+        assert_eq!(digest(&f32_bytes(&rows)), case.input, "the generator differs from the fixtures': {place}");
         let scheme = by_name(&case.scheme).unwrap();
+        let weighted = case.importance.is_some();
+        let importance = weighted.then(|| importance(case.seed));
+        let importance = importance.as_deref();
+        assert_eq!(importance.map(|weights| digest(&f32_bytes(weights))), case.importance, "the generator: {place}");
+        let cols = if weighted { COLS } else { cols(scheme) };
         for &kernels in Kernels::ALL {
-            let place = format!("{place}, {}", kernels.name());
-            let bytes = quantize(scheme, kernels, &rows, cols(scheme)).expect(&place);
+            let place = format!("{place}, importance: {weighted}, {}", kernels.name());
+            let bytes = quantize_with(scheme, kernels, &rows, cols, importance).expect(&place);
             if let Some(expected) = &case.bytes {
                 assert_eq!(&hex(&bytes), expected, "{place}");
             }
-            if let Some(expected) = &case.sha256 {
-                assert_eq!(&sha256(&bytes), expected, "{place}");
+            if let Some(expected) = &case.digest {
+                assert_eq!(&digest(&bytes), expected, "{place}");
             }
-            assert!(case.bytes.is_some() || case.sha256.is_some(), "nothing to compare: {place}");
-            let restored = dequantize(scheme, kernels, &bytes, cols(scheme));
-            assert_eq!(sha256(&f32_bytes(&restored)), case.restored, "restored: {place}");
+            assert!(case.bytes.is_some() || case.digest.is_some(), "nothing to compare: {place}");
+            let restored = dequantize(scheme, kernels, &bytes, cols);
+            assert_eq!(digest(&f32_bytes(&restored)), case.restored, "restored: {place}");
         }
     }
 }
@@ -77,7 +83,7 @@ fn f16_to_f32_equals_ggml() {
                 *value = 0.0;
             }
         }
-        assert_eq!(sha256(&f32_bytes(&values)), fixtures().f16_to_f32, "{}", kernels.name());
+        assert_eq!(digest(&f32_bytes(&values)), fixtures().f16_to_f32, "{}", kernels.name());
     }
 }
 
@@ -96,6 +102,26 @@ fn implementations_agree() {
                     assert!(quantize(*scheme, kernels, &rows, group).unwrap() == expected, "{place}");
                     let bits = |rows: &[f32]| rows.iter().map(|w| w.to_bits()).collect::<Vec<_>>();
                     assert!(bits(&dequantize(*scheme, kernels, &expected, group)) == bits(&restored), "{place}");
+                }
+            }
+        }
+    }
+}
+
+/// So do they with an importance matrix, of any distribution.
+#[test]
+fn implementations_agree_on_importance() {
+    for scheme in SCHEMES {
+        for (number, kind) in KINDS.iter().enumerate() {
+            let seed = 500 + number as u64;
+            let rows = generate(kind, seed, 5 * COLS);
+            let wild: Vec<f32> =
+                generate(["heavy", "wild", "zero"][number % 3], seed, COLS).iter().map(|w| w.abs()).collect();
+            for importance in [importance(seed), wild] {
+                let expected = quantize_with(*scheme, Kernels::Scalar, &rows, COLS, Some(&importance));
+                for &kernels in Kernels::ALL {
+                    let found = quantize_with(*scheme, kernels, &rows, COLS, Some(&importance));
+                    assert!(found == expected, "{}, {kind}, {}", scheme.spec().dtype.name, kernels.name());
                 }
             }
         }
@@ -205,6 +231,12 @@ fn overflow_is_an_error() {
         ("BF16", 3.3961e38, f32::MAX),
         ("Q8_0", 65519.996 * 127.0, 65520.0 * 127.0),
         ("Q4_0", 65519.996 * 8.0, 65520.0 * 8.0),
+        ("Q2_K", 65519.996 * 15.0, 65520.0 * 46.0),
+        ("Q3_K", 65519.996 * 32.0 * 3.5, 65520.0 * 32.0 * 4.5),
+        ("Q4_K", 65519.996 * 63.0, 65520.0 * 63.0 * 15.5),
+        ("Q4_K", 65519.996 * 63.0, 1e13),
+        ("Q4_K", 65519.996 * 63.0, f32::MAX),
+        ("Q5_K", 65519.996 * 63.0, 65520.0 * 63.0 * 31.5),
         ("Q6_K", 2.6e8, 2.8e8),
         ("Q6_K", 2.6e8, 1e13),
         ("Q6_K", 2.6e8, 1e25),

@@ -5,7 +5,7 @@
 
 Inputs are not stored: each is a named distribution made of integers alone (a counter-based hash, fields of its bits,
 powers of two), so that Rust makes the same bits; `generate` here and in tests/quant_common/generate.rs are twins. The
-functions called are ggml's own reference quantizers in libggml-base, through ctypes. A build whose compiler contracts
+function called is ggml_quantize_chunk of libggml-base, as llama-quantize calls it, through ctypes. A build whose compiler contracts
 a·b + c to a fused operation writes other bytes in Q4_0 and Q6_K: the header of the output records whether this one holds
 any FMA instruction (it needs `objdump`).
 """
@@ -72,6 +72,16 @@ def trailing(seed, i):
     return np.log2(low & -low).astype(np.int64)
 
 
+def demo():
+    """The demo checkpoint's weights, as they lie in its file."""
+    path = os.path.join(os.path.dirname(__file__), "..", "www", "models", "demo", "model.safetensors")
+    with open(path, "rb") as file:
+        data = file.read()
+    return np.frombuffer(data, "<u2", offset=8 + int.from_bytes(data[:8], "little"))
+
+
+DEMO = demo()
+
 KINDS = {
     "gaussian": lambda s, i: bell(s, i) * power(-25),
     "heavy": lambda s, i: bell(s, i) * power(-27 + trailing(s, i)),
@@ -92,24 +102,25 @@ KINDS = {
     "wild": lambda s, i: from_bits(
         (hashes(s, 2, i) & np.uint64(0x807FFFFF)) | (hashes(s, 3, i) % np.uint64(142)) << np.uint64(23)
     ),
+    "demo": lambda s, i: from_bits(DEMO[(s * 4099 + i) % len(DEMO)].astype(np.uint32) << np.uint32(16)),
 }
 
 # name, ggml_type, weights per group, bytes per group
-SCHEMES = [("F32", 0, 1, 4), ("F16", 1, 1, 2), ("BF16", 30, 1, 2), ("Q8_0", 8, 32, 34), ("Q4_0", 2, 32, 18), ("Q6_K", 14, 256, 210)]
-QUANTIZE = {
-    "F16": "ggml_fp32_to_fp16_row",
-    "BF16": "ggml_fp32_to_bf16_row_ref",
-    "Q8_0": "quantize_row_q8_0_ref",
-    "Q4_0": "quantize_row_q4_0_ref",
-    "Q6_K": "quantize_row_q6_K_ref",
-}
-DEQUANTIZE = {
-    "F16": "ggml_fp16_to_fp32_row",
-    "BF16": "ggml_bf16_to_fp32_row",
-    "Q8_0": "dequantize_row_q8_0",
-    "Q4_0": "dequantize_row_q4_0",
-    "Q6_K": "dequantize_row_q6_K",
-}
+SCHEMES = [
+    ("F32", 0, 1, 4),
+    ("F16", 1, 1, 2),
+    ("BF16", 30, 1, 2),
+    ("Q8_0", 8, 32, 34),
+    ("Q4_0", 2, 32, 18),
+    ("Q6_K", 14, 256, 210),
+    ("Q2_K", 10, 256, 84),
+    ("Q3_K", 11, 256, 110),
+    ("Q4_K", 12, 256, 144),
+    ("Q5_K", 13, 256, 176),
+]
+# Schemes whose bytes depend on an importance matrix.
+WEIGHTED = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+COLS = 1024  # columns of the cases with importance
 
 
 def generate(kind, seed, weights):
@@ -117,31 +128,56 @@ def generate(kind, seed, weights):
         return np.ascontiguousarray(KINDS[kind](seed, np.arange(weights, dtype=np.int64)), np.float32)
 
 
-def call(library, function, source, target, count):
-    pointer = lambda array: array.ctypes.data_as(ctypes.c_void_p)
-    getattr(library, function)(pointer(source), pointer(target), ctypes.c_int64(count))
+def importance(seed):
+    """What a column counts for: heavy-tailed, a few zeros, one block of nothing but zeros."""
+    i = np.arange(COLS, dtype=np.int64)
+    with np.errstate(over="ignore"):
+        h = hashes(seed, 4, i)
+        size = (h >> np.uint64(32)).astype(np.uint32).astype(np.int64) % 4096 + 1
+        return np.where((h % np.uint64(64) == 0) | (i // 256 == 2), 0, size * power(trailing(seed, i) - 10)).astype(np.float32)
 
 
-def sha256(array):
-    return hashlib.sha256(array.tobytes()).hexdigest()
+def pointer(array):
+    return None if array is None else array.ctypes.data_as(ctypes.c_void_p)
 
 
-def case(library, scheme, kind, seed, weights):
-    name, _, group, group_bytes = scheme
+def quantize(library, ggml_type, source, target, cols, weights):
+    """As llama-quantize does."""
+    rows = ctypes.c_int64(len(source) // cols)
+    library.ggml_quantize_chunk(
+        ctypes.c_int(ggml_type), pointer(source), pointer(target), ctypes.c_int64(0), rows, ctypes.c_int64(cols), pointer(weights)
+    )
+
+
+def dequantize(library, name, source, target):
+    floats = {"F16": "ggml_fp16_to_fp32_row", "BF16": "ggml_bf16_to_fp32_row"}
+    function = floats.get(name) or "dequantize_row_" + name.lower().replace("_k", "_K")
+    getattr(library, function)(pointer(source), pointer(target), ctypes.c_int64(len(target)))
+
+
+def digest(array):
+    """The first half of the first half of SHA-256."""
+    return hashlib.sha256(array.tobytes()).hexdigest()[:16]
+
+
+def case(library, scheme, kind, seed, weights, weighted=False):
+    name, ggml_type, group, group_bytes = scheme
     x = generate(kind, seed, weights)
     if name == "F32":
         quantized, restored = x.view(np.uint8), x
     else:
         quantized = np.zeros(weights // group * group_bytes, np.uint8)
         restored = np.zeros(weights, np.float32)
-        call(library, QUANTIZE[name], x, quantized, weights)
-        call(library, DEQUANTIZE[name], quantized, restored, weights)
-    result = {"scheme": name, "kind": kind, "seed": seed, "weights": weights, "input": sha256(x)}
+        quantize(library, ggml_type, x, quantized, *(COLS, importance(seed)) if weighted else (weights, None))
+        dequantize(library, name, quantized, restored)
+    result = {"scheme": name, "kind": kind, "seed": seed, "weights": weights, "input": digest(x)}
+    if weighted:
+        result["importance"] = digest(importance(seed))
     if weights == SHORT:
         result["bytes"] = quantized.tobytes().hex()
     else:
-        result["sha256"] = sha256(quantized)
-    result["restored"] = sha256(restored)
+        result["digest"] = digest(quantized)
+    result["restored"] = digest(restored)
     return result
 
 
@@ -162,16 +198,18 @@ def main():
     ]
     cases += [case(library, s, kind, SEED + 100, SHORT) for s in SCHEMES for kind in ("gaussian", "ties", "blocks")]
     cases += [case(library, s, "gaussian", SEED + 200, MANY) for s in SCHEMES]
+    weighted = [scheme for scheme in SCHEMES if scheme[0] in WEIGHTED]
+    cases += [case(library, s, kind, SEED + 300 + n, WEIGHTS, True) for s in weighted for n, kind in enumerate(KINDS)]
     halves = np.arange(1 << 16, dtype=np.uint16)
     restored = np.zeros(1 << 16, np.float32)
-    call(library, "ggml_fp16_to_fp32_row", halves, restored, 1 << 16)
+    dequantize(library, "F16", halves, restored)
     header = {
         "made_by": "tools/ggml_fixtures.py",
         "llama_cpp_python": importlib.metadata.version("llama-cpp-python"),
         "ggml": library.ggml_version().decode(),
         "fma_instructions_in_libggml_base": fma,
         # All 65536 f16 in order, as f32; NaNs apart, whose payloads are nobody's business.
-        "f16_to_f32": sha256(np.where(np.isnan(restored), np.float32(0), restored)),
+        "f16_to_f32": digest(np.where(np.isnan(restored), np.float32(0), restored)),
     }
     lines = ",\n".join("    " + json.dumps(c) for c in cases)
     print(json.dumps(header, indent=2)[:-2] + ',\n  "cases": [\n' + lines + "\n  ]\n}")

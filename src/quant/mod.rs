@@ -3,15 +3,22 @@
 //! A scheme is a folder (`mod.rs`: the layout as data, drawn; `scalar.rs`: the definition of the bytes; `simd128.rs`: the
 //! same functions, faster, bit for bit equal) and one line in [`SCHEMES`].
 
+mod affine32;
 mod convert;
 mod errors;
 mod fault;
 pub mod float;
+pub mod q2_k;
+pub mod q3_k;
 pub mod q4_0;
+pub mod q4_k;
+pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+mod search;
 #[cfg(target_feature = "simd128")]
 mod simd128;
+mod super_block;
 
 use crate::error::Result;
 use crate::tensor::DType;
@@ -86,7 +93,7 @@ pub trait Scheme: Sync {
     fn spec(&self) -> &'static SchemeSpec;
 
     /// Fails with [`crate::ErrorKind::NotFinite`] on NaN or infinity, or where a scale would overflow to infinity.
-    /// `importance`: one weight per column (an importance matrix' row), for schemes that use it.
+    /// `importance`: one weight per column (an importance matrix' row; finite, none negative), for schemes that use it.
     fn quantize(
         &self,
         kernels: Kernels,
@@ -100,7 +107,18 @@ pub trait Scheme: Sync {
 }
 
 /// The one registration: a scheme exists because of its line here.
-pub static SCHEMES: &[&dyn Scheme] = &[&float::F32, &float::F16, &float::BF16, &q8_0::Q8_0, &q4_0::Q4_0, &q6_k::Q6K];
+pub static SCHEMES: &[&dyn Scheme] = &[
+    &float::F32,
+    &float::F16,
+    &float::BF16,
+    &q8_0::Q8_0,
+    &q4_0::Q4_0,
+    &q2_k::Q2K,
+    &q3_k::Q3K,
+    &q4_k::Q4K,
+    &q5_k::Q5K,
+    &q6_k::Q6K,
+];
 
 /// Calls the function of that name in the module beside the caller that `kernels` asks for.
 macro_rules! dispatch {

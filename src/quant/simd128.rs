@@ -80,6 +80,14 @@ pub(in crate::quant) fn fold_lanes(v: [v128; 4], op: impl Fn(v128, v128) -> v128
     op(i64x2_shuffle::<0, 2>(low, high), i64x2_shuffle::<1, 3>(low, high))
 }
 
+/// Lane j of vector i becomes lane i of vector j.
+#[inline(always)]
+pub(in crate::quant) fn transpose(v: [v128; 4]) -> [v128; 4] {
+    let (a, b) = (i32x4_shuffle::<0, 4, 1, 5>(v[0], v[1]), i32x4_shuffle::<2, 6, 3, 7>(v[0], v[1]));
+    let (c, d) = (i32x4_shuffle::<0, 4, 1, 5>(v[2], v[3]), i32x4_shuffle::<2, 6, 3, 7>(v[2], v[3]));
+    [i64x2_shuffle::<0, 2>(a, c), i64x2_shuffle::<1, 3>(a, c), i64x2_shuffle::<0, 2>(b, d), i64x2_shuffle::<1, 3>(b, d)]
+}
+
 /// The lanes as an array.
 #[inline(always)]
 pub(in crate::quant) fn lanes(v: v128) -> [u32; 4] {
@@ -96,4 +104,15 @@ pub(in crate::quant) fn scale_bytes(bytes: v128, scale: v128, out: &mut [f32; 16
         store(&mut out[0], f32x4_mul(f32x4_convert_i32x4(low), scale));
         store(&mut out[1], f32x4_mul(f32x4_convert_i32x4(high), scale));
     }
+}
+
+/// Sixteen floats to integers as [`crate::num::nearest_int`] rounds them, saturated to bytes −128 … 127.
+#[inline(always)]
+pub(in crate::quant) fn nearest_bytes(v: [v128; 4]) -> v128 {
+    const MAGIC: f32 = 12_582_912.0; // 1.5 · 2^23
+    let [a, b, c, d] = v.map(|v| {
+        let bits = v128_and(f32x4_add(v, f32x4_splat(MAGIC)), u32x4_splat(0x7f_ffff));
+        i32x4_sub(bits, u32x4_splat(0x40_0000))
+    });
+    i8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d))
 }

@@ -1,5 +1,7 @@
 //! Weights from integers alone: the same bits here, in wasm, and in tools/ggml_fixtures.py (its `generate` is the twin).
 
+use phiquant::num::bf16_to_f32;
+
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Every distribution, by name.
@@ -19,7 +21,11 @@ pub const KINDS: &[&str] = &[
     "tiny",
     "blocks",
     "wild",
+    "demo",
 ];
+
+/// The demo checkpoint: bf16 weights after a header.
+static DEMO: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/www/models/demo/model.safetensors"));
 
 /// The finalizer of splitmix64.
 fn mix(mut x: u64) -> u64 {
@@ -71,10 +77,30 @@ fn weight(kind: &str, seed: u64, i: u64) -> f32 {
         "tiny" => bell(seed, i) * power(-120),
         "blocks" => bell(seed, i) * power(-25 - (h(i / 16) % 45) as i32),
         "wild" => f32::from_bits(h(i) as u32 & 0x807f_ffff | ((hash(seed, 3, i) % 142) as u32) << 23),
+        "demo" => {
+            let header = 8 + u64::from_le_bytes(DEMO[..8].try_into().unwrap()) as usize;
+            let weights = DEMO[header..].as_chunks().0;
+            bf16_to_f32(u16::from_le_bytes(weights[(seed * 4099 + i) as usize % weights.len()]))
+        }
         other => panic!("no distribution {other}"),
     }
 }
 
 pub fn generate(kind: &str, seed: u64, weights: usize) -> Vec<f32> {
     (0..weights as u64).map(|i| weight(kind, seed, i)).collect()
+}
+
+/// Columns of the cases with importance.
+pub const COLS: usize = 1024;
+
+/// What a column counts for: heavy-tailed, a few zeros, one block of nothing but zeros.
+pub fn importance(seed: u64) -> Vec<f32> {
+    let column = |i| {
+        let h = hash(seed, 4, i);
+        if h.is_multiple_of(64) || i / 256 == 2 {
+            return 0.0;
+        }
+        ((h >> 32) % 4096 + 1) as f32 * power((hash(seed, 2, i) & 0xfff | 0x1000).trailing_zeros() as i32 - 10)
+    };
+    (0..COLS as u64).map(column).collect()
 }

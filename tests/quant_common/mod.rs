@@ -10,8 +10,9 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+/// The first 16 digits of SHA-256.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..8])
 }
 
 pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
@@ -20,12 +21,22 @@ pub fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 /// The bytes of `rows`, laid at an odd address, as they may stand in a file.
 pub fn quantize(scheme: &dyn Scheme, kernels: Kernels, rows: &[f32], cols: usize) -> Result<Vec<u8>> {
+    quantize_with(scheme, kernels, rows, cols, None)
+}
+
+pub fn quantize_with(
+    scheme: &dyn Scheme,
+    kernels: Kernels,
+    rows: &[f32],
+    cols: usize,
+    importance: Option<&[f32]>,
+) -> Result<Vec<u8>> {
     let dtype = scheme.spec().dtype;
     let mut bytes = vec![0xa5; rows.len() / dtype.group * dtype.group_bytes + 1];
     let odd = bytes.as_ptr().addr().is_multiple_of(2);
     let start = usize::from(odd);
     let end = bytes.len() - usize::from(!odd);
-    scheme.quantize(kernels, rows, cols, None, &mut [&mut bytes[start..end]])?;
+    scheme.quantize(kernels, rows, cols, importance, &mut [&mut bytes[start..end]])?;
     bytes.truncate(end);
     bytes.drain(..start);
     Ok(bytes)

@@ -14,19 +14,18 @@
 //! ```
 //!
 //! Each sub-block tries 19 scales around −32 / m (m: the weight of largest magnitude) and keeps the one with the least
-//! error weighted by w²; the levels are then computed anew with the stored scales, rounding ties to even.
-//! Source: ggml `quantize_row_q6_K_ref`, `make_qx_quants`, `dequantize_row_q6_K` (llama.cpp).
+//! error weighted by w² (or by importance); the levels are then computed anew with the stored scales, rounding ties to even.
+//! Source: ggml `quantize_row_q6_K_ref`, `quantize_row_q6_K_impl`, `make_qx_quants`, `dequantize_row_q6_K` (llama.cpp).
 
 pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
 
-use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
+pub use super::super_block::GROUP;
+use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch, super_block};
 use crate::error::Result;
 use crate::tensor::DType;
 
-/// Weights per block (ggml: super-block).
-pub const GROUP: usize = 256;
 /// Weights per sub-block.
 pub const SUB: usize = 16;
 
@@ -60,12 +59,12 @@ impl Scheme for Q6K {
         kernels: Kernels,
         rows: &[f32],
         cols: usize,
-        _importance: Option<&[f32]>,
+        importance: Option<&[f32]>,
         planes: &mut [&mut [u8]],
     ) -> Result<()> {
-        check_shape(&SPEC, rows.len(), cols);
+        super_block::check(&SPEC, rows.len(), cols, importance);
         let blocks: &mut [Block] = blocks_mut(&SPEC, rows.len(), planes);
-        dispatch!(kernels, quantize(rows, blocks)).map_err(|fault| fault.into_error(&SPEC, rows, cols))
+        dispatch!(kernels, quantize(rows, importance, blocks)).map_err(|fault| fault.into_error(&SPEC, rows, cols))
     }
 
     fn dequantize(&self, kernels: Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {

@@ -2,92 +2,50 @@
 
 use super::{Block, GROUP, SUB};
 use crate::num::{f16_to_f32, round_half_even};
-use crate::quant::fault::{Fault, extreme, scale_to_f16};
+use crate::quant::fault::{Fault, extreme};
+use crate::quant::search::{TINY, symmetric};
+use crate::quant::super_block::{Stored, for_each, symmetric_levels};
 use bytemuck::Zeroable;
 
-/// Scales (and whole blocks) below this count as zero.
-pub(super) const TINY: f32 = 1e-15;
-
-pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
-    for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
-        *block = quantize_block(weights).map_err(|fault| fault.after(index * GROUP))?;
-    }
-    Ok(())
+pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
+    for_each(rows, importance, blocks, quantize_block)
 }
 
-pub(super) fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
+pub(super) fn quantize_block(
+    weights: &[f32; GROUP],
+    importance: Option<&[f32; GROUP]>,
+    block: &mut Block,
+) -> Result<(), Fault> {
+    *block = Block::zeroed();
     let mut levels = [0u8; GROUP];
     let mut scales = [0f32; GROUP / SUB];
     let subs = weights.as_chunks::<SUB>().0;
-    for (i, (sub, levels)) in subs.iter().zip(levels.as_chunks_mut().0).enumerate() {
-        scales[i] = search(sub, levels).map_err(|fault| fault.after(i * SUB))?;
+    for (i, (sub, levels)) in subs.iter().zip(levels.as_chunks_mut::<SUB>().0).enumerate() {
+        let squares = sub.map(|w| w * w);
+        let error_weights = importance.map_or(&squares[..], |importance| &importance[i * SUB..][..SUB]);
+        scales[i] = symmetric(32, sub, error_weights, levels).map_err(|fault| fault.after(i * SUB))?;
     }
     // A scale that is not finite comes of weights whose cubes are not.
     let extreme = extreme(&scales).map_err(|_| Fault::Overflow(0))?;
     if extreme.abs() < TINY {
-        return Ok(Block::zeroed());
+        return Ok(());
     }
 
-    let mut block = Block::zeroed();
     let inverse = -128.0 / extreme;
-    let stored = scale_to_f16(1.0 / inverse)?;
-    block.scale = stored.to_le_bytes();
+    let stored = Stored::new(1.0 / inverse)?;
+    block.scale = stored.bytes;
     for (byte, scale) in block.scales.iter_mut().zip(scales) {
         // −128 … 128 before the bound
         *byte = round_half_even(inverse * scale).min(127.0) as i8;
     }
     for ((sub, levels), byte) in subs.iter().zip(levels.as_chunks_mut::<SUB>().0).zip(block.scales) {
-        let scale = f16_to_f32(stored) * f32::from(byte);
-        if scale == 0.0 {
-            continue; // the search's levels stay: they decode to zero, but they are what ggml writes
-        }
-        for (level, w) in levels.iter_mut().zip(sub) {
-            *level = (clamp_level(round_half_even(w / scale)) + 32.0) as u8;
-        }
+        let scale = stored.value * f32::from(byte);
+        if scale != 0.0 {
+            symmetric_levels(32, scale, sub, levels);
+        } // else the search's levels stay: they decode to zero, but they are what ggml writes
     }
-    pack(&levels, &mut block);
-    Ok(block)
-}
-
-/// Tries 19 scales for a sub-block: the best one, and its levels (32 added).
-fn search(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> Result<f32, Fault> {
-    let extreme = extreme(weights)?;
-    if extreme.abs() < TINY {
-        *levels = [0; SUB];
-        return Ok(0.0);
-    }
-
-    // Σ w²·w·l and Σ w²·l²: their quotient is the best scale for the levels l, their squares' quotient its worth.
-    let sums = |inverse: f32| {
-        let (mut wl, mut ll) = (0.0f32, 0.0f32);
-        for &w in weights {
-            let l = clamp_level(round_half_even(inverse * w));
-            wl += w * w * w * l;
-            ll += w * w * l * l;
-        }
-        (wl, ll)
-    };
-    let mut best_inverse = -32.0 / extreme;
-    let (wl, ll) = sums(best_inverse);
-    let mut scale = if ll != 0.0 { wl / ll } else { 0.0 };
-    let mut worth = scale * wl;
-    for step in (-9..=9).filter(|&step| step != 0) {
-        let inverse = -(32.0 + 0.1 * step as f32) / extreme;
-        let (wl, ll) = sums(inverse);
-        if ll > 0.0 && wl * wl > worth * ll {
-            scale = wl / ll;
-            worth = scale * wl;
-            best_inverse = inverse;
-        }
-    }
-    for (level, w) in levels.iter_mut().zip(weights) {
-        *level = (clamp_level(round_half_even(best_inverse * w)) + 32.0) as u8;
-    }
-    Ok(scale)
-}
-
-fn clamp_level(level: f32) -> f32 {
-    level.clamp(-32.0, 31.0)
+    pack(&levels, block);
+    Ok(())
 }
 
 fn pack(levels: &[u8; GROUP], block: &mut Block) {

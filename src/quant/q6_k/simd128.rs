@@ -1,11 +1,13 @@
 //! Q6_K in SIMD128. The search runs on four sub-blocks at once, one a lane: each lane sums in the reference's order, so
 //! its floats are the reference's floats.
 
-use super::scalar::{self, TINY};
+use super::scalar;
 use super::{Block, GROUP, SUB};
 use crate::num::round_half_even;
 use crate::quant::fault::{Fault, extreme, scale_to_f16};
+use crate::quant::search::TINY;
 use crate::quant::simd128::*;
+use crate::quant::super_block::for_each;
 use core::arch::wasm32::*;
 
 /// Sub-blocks that are searched at once.
@@ -15,13 +17,13 @@ const QUADS: usize = GROUP / SUB / LANES;
 /// 1.5 · 2^23: added to a float of magnitude up to 2^22, it leaves the nearest integer (ties to even) in the low bits.
 const MAGIC: f32 = 12_582_912.0;
 
-pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
-    for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
-        if !quantize_block(weights, block) {
-            *block = scalar::quantize_block(weights).map_err(|fault| fault.after(index * GROUP))?;
+pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
+    for_each(rows, importance, blocks, |weights, importance, block| {
+        if importance.is_none() && quantize_block(weights, block) {
+            return Ok(());
         }
-    }
-    Ok(())
+        scalar::quantize_block(weights, importance, block)
+    })
 }
 
 /// A block, or false where it needs the scalar code to name the fault.
@@ -163,13 +165,6 @@ fn sums<const N: usize, const BELOW: bool, const ABOVE: bool>(
         }
     }
     sums
-}
-
-#[inline(always)]
-fn transpose(v: [v128; 4]) -> [v128; 4] {
-    let (a, b) = (i32x4_shuffle::<0, 4, 1, 5>(v[0], v[1]), i32x4_shuffle::<2, 6, 3, 7>(v[0], v[1]));
-    let (c, d) = (i32x4_shuffle::<0, 4, 1, 5>(v[2], v[3]), i32x4_shuffle::<2, 6, 3, 7>(v[2], v[3]));
-    [i64x2_shuffle::<0, 2>(a, c), i64x2_shuffle::<1, 3>(a, c), i64x2_shuffle::<0, 2>(b, d), i64x2_shuffle::<1, 3>(b, d)]
 }
 
 /// Sixteen levels: rounded, bounded, 32 added.
