@@ -28,6 +28,8 @@ pub enum ErrorKind {
     NotFinite,
     /// No scheme, format, backend or option of that name, or a value out of its range.
     BadOption,
+    /// The type asks for an importance matrix, and there is none for it.
+    NeedsImportance,
     /// The prompt and the answer do not fit the context.
     ContextFull,
     /// An allocation failed.
@@ -60,6 +62,7 @@ impl ErrorKind {
             Self::BadShape => "bad-shape",
             Self::NotFinite => "not-finite",
             Self::BadOption => "bad-option",
+            Self::NeedsImportance => "needs-importance",
             Self::ContextFull => "context-full",
             Self::OutOfMemory => "out-of-memory",
             Self::NoDevice => "no-device",

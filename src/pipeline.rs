@@ -22,6 +22,10 @@ pub struct Options {
     pub scheme: String,
     /// The scheme for every matrix, without the mix's exceptions.
     pub pure: bool,
+    /// The type of the output matrix, or of an embedding that serves as one, whatever the mix says.
+    pub output_type: Option<String>,
+    /// The type of the token embedding, tied or not.
+    pub token_embedding_type: Option<String>,
     /// First match wins; `match` is a regular expression over the tensor's name, the checkpoint's or the output's.
     pub overrides: Vec<Override>,
     /// The stem of the output's file name; by default the checkpoint's name and the scheme.

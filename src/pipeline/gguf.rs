@@ -3,16 +3,19 @@
 //! F32, F16 and BF16 follow convert_hf_to_gguf.py; quantized types follow llama-quantize run on its output, which sorts
 //! tensors by layer and name and moves two keys to the end. A GGUF as source goes llama-quantize's way.
 
+mod choice;
+
 use super::{Literal, Options, OutputFile, Plan, Task};
 use crate::bail;
 use crate::checkpoint::{Checkpoint, Kind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::formats::gguf::mix::{self, Matrix, Mix};
+use crate::formats::gguf::mix::{self, Mix};
 use crate::formats::gguf::writer::{self, Entry};
 use crate::formats::gguf::{Metadata, Value, find, naming};
 use crate::phi::config::{GGUF_ARCHITECTURE, gguf as keys};
 use crate::phi::names::Role;
 use crate::tensor::{DType, elements};
+use choice::Candidate;
 use regex_lite::Regex;
 use serde_json::Value as Json;
 
@@ -90,7 +93,12 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
 }
 
 /// Every tensor of the output in convert_hf_to_gguf.py's order: computed ones, then file by file, by name.
-fn outputs(checkpoint: &Checkpoint, mix: &Mix, options: &Options, notices: &mut Vec<String>) -> Result<Vec<Output>> {
+fn outputs(
+    checkpoint: &Checkpoint,
+    mix: &'static Mix,
+    options: &Options,
+    notices: &mut Vec<String>,
+) -> Result<Vec<Output>> {
     let config = &checkpoint.config;
     let mut outputs = Vec::new();
     if let (Kind::Safetensors, Some(long)) = (checkpoint.kind, &config.rope.long) {
@@ -108,88 +116,25 @@ fn outputs(checkpoint: &Checkpoint, mix: &Mix, options: &Options, notices: &mut 
     }
     needed.sort();
 
-    let overrides = Overrides::new(options)?;
-    let mut used = vec![false; overrides.0.len()];
-    for (_, role) in needed {
-        let name = gguf_name(role)?;
-        let pieces = checkpoint.pieces(role)?;
-        let sources: Vec<&str> = pieces.iter().map(|piece| piece.located.info.name.as_str()).collect();
-        let dtype = match matrix(role) {
-            None if checkpoint.kind == Kind::Gguf => pieces[0].located.info.dtype,
-            None => DType::F32,
-            Some(matrix) => {
-                let layer = role.layer().unwrap_or(0);
-                let wanted = match overrides.find(&name, &sources) {
-                    Some((index, scheme)) => {
-                        used[index] = true;
-                        scheme
-                    }
-                    None if options.pure => mix.base,
-                    None => mix.choose(matrix, layer, config.layers, config.tied),
-                };
-                let cols = *role.shape(config).last().unwrap_or(&1);
-                let fitting = mix::fit(wanted, cols);
-                if fitting != wanted {
-                    notices.push(format!(
-                        "{name} becomes {fitting}: its rows of {cols} do not divide into {wanted}'s blocks"
-                    ));
-                }
-                mix::dtype(fitting).ok_or_else(|| Error::new(ErrorKind::BadOption, format!("GGUF has no {fitting}")))?
-            }
-        };
-        outputs.push(Output { role, name, dtype, bytes: None });
+    let mut candidates = Vec::new();
+    for (_, role) in &needed {
+        let pieces = checkpoint.pieces(*role)?;
+        candidates.push(Candidate {
+            name: gguf_name(*role)?,
+            shape: role.shape(config),
+            sources: pieces.iter().map(|piece| piece.located.info.name.clone()).collect(),
+            from: pieces[0].located.info.dtype,
+        });
     }
-    for (used, (pattern, _)) in used.iter().zip(&overrides.0) {
-        if !used {
-            notices.push(format!("the override {:?} matches no matrix", pattern.as_str()));
-        }
+    let types = choice::choose(checkpoint, mix, options, &candidates, false, notices)?;
+    for (((_, role), candidate), dtype) in needed.into_iter().zip(candidates).zip(types) {
+        outputs.push(Output { role, name: candidate.name, dtype, bytes: None });
     }
     Ok(outputs)
 }
 
 fn gguf_name(role: Role) -> Result<String> {
     role.gguf_name().ok_or_else(|| Error::new(ErrorKind::Internal, format!("{role:?} has no name in GGUF")))
-}
-
-/// What mixes tell apart; `None` for norms and factors, which are never quantized.
-fn matrix(role: Role) -> Option<Matrix> {
-    match role {
-        Role::TokenEmbedding => Some(Matrix::TokenEmbedding),
-        Role::Output => Some(Matrix::Output),
-        Role::Qkv(_) | Role::QkvPart(..) => Some(Matrix::AttentionQkv),
-        Role::AttentionOutput(_) => Some(Matrix::AttentionOutput),
-        Role::GateUp(_) | Role::GateUpPart(..) => Some(Matrix::FfnUp),
-        Role::FfnDown(_) => Some(Matrix::FfnDown),
-        _ => None,
-    }
-}
-
-/// The user's exceptions, compiled.
-struct Overrides(Vec<(Regex, &'static str)>);
-
-impl Overrides {
-    fn new(options: &Options) -> Result<Self> {
-        let compile = |o: &super::Override| {
-            let regex = Regex::new(&o.pattern).map_err(|e| {
-                Error::new(ErrorKind::BadOption, format!("the override {:?} is no regular expression: {e}", o.pattern))
-            })?;
-            let scheme = crate::quant::SCHEMES
-                .iter()
-                .map(|scheme| scheme.spec())
-                .find(|spec| spec.ggml_type.is_some() && spec.dtype.name.eq_ignore_ascii_case(&o.scheme));
-            match scheme {
-                Some(spec) => Ok((regex, spec.dtype.name)),
-                None => bail!(BadOption, "the override {:?} names {:?}, which GGUF has not here", o.pattern, o.scheme),
-            }
-        };
-        options.overrides.iter().map(compile).collect::<Result<_>>().map(Self)
-    }
-
-    /// The first pattern that matches one of the names.
-    fn find(&self, output: &str, sources: &[&str]) -> Option<(usize, &'static str)> {
-        let matches = |regex: &Regex| regex.is_match(output) || sources.iter().any(|name| regex.is_match(name));
-        self.0.iter().enumerate().find(|(_, (regex, _))| matches(regex)).map(|(i, (_, scheme))| (i, *scheme))
-    }
 }
 
 /// The tasks that fill one tensor of the output.

@@ -25,6 +25,7 @@ export type ErrorCode =
   | "bad-shape"
   | "not-finite"
   | "bad-option"
+  | "needs-importance"
   | "context-full"
   | "out-of-memory"
   | "no-device"

@@ -23,7 +23,7 @@ pub struct Options {
     source: PathBuf,
     #[arg(long, default_value = "gguf")]
     format: String,
-    /// As llama-quantize names it: Q4_0, Q8_0, Q6_K, F16 …
+    /// As llama-quantize names it: Q4_K_M, Q8_0, Q4_0, F16 …
     #[arg(long)]
     scheme: String,
     /// A file, or a folder for a file with a name of its own.
@@ -32,8 +32,14 @@ pub struct Options {
     /// The scheme for every matrix, without the mix's exceptions.
     #[arg(long)]
     pure: bool,
-    /// A scheme for the tensors whose names match, such as '^lm_head=Q8_0'. The first match wins.
-    #[arg(long = "override", value_name = "REGEX=SCHEME")]
+    /// The type of the output matrix, or of an embedding that serves as one.
+    #[arg(long, value_name = "TYPE")]
+    output_tensor_type: Option<String>,
+    /// The type of the token embedding.
+    #[arg(long, value_name = "TYPE")]
+    token_embedding_type: Option<String>,
+    /// A type for the tensors whose names match, such as '^lm_head=Q8_0' or 'ffn_down=Q6_K'. The first match wins.
+    #[arg(long = "tensor-type", visible_alias = "override", value_name = "REGEX=TYPE")]
     overrides: Vec<String>,
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
@@ -73,6 +79,8 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         format: options.format.clone(),
         scheme: options.scheme.clone(),
         pure: options.pure,
+        output_type: options.output_tensor_type.clone(),
+        token_embedding_type: options.token_embedding_type.clone(),
         overrides: options.overrides.iter().map(|text| parse_override(text)).collect::<Result<_>>()?,
         name: None,
     };
@@ -116,7 +124,7 @@ fn parse_override(text: &str) -> Result<Override> {
         Some((pattern, scheme)) if !pattern.is_empty() && !scheme.is_empty() => {
             Ok(Override { pattern: pattern.to_owned(), scheme: scheme.to_owned() })
         }
-        _ => Err(Error::new(ErrorKind::BadOption, format!("--override is {text:?}; it takes REGEX=SCHEME"))),
+        _ => Err(Error::new(ErrorKind::BadOption, format!("--tensor-type is {text:?}; it takes REGEX=TYPE"))),
     }
 }
 

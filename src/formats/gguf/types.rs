@@ -55,6 +55,15 @@ pub fn by_number(number: u32) -> Option<DType> {
     Some(DType { name, group, group_bytes })
 }
 
+/// The type of that name, whether there are kernels for it or not.
+pub fn by_name(name: &str) -> Option<DType> {
+    if let Some((_, dtype)) = PLAIN.iter().find(|(_, dtype)| dtype.name == name) {
+        return Some(*dtype);
+    }
+    let &(_, name, group, group_bytes) = OTHERS.iter().find(|(_, other, ..)| *other == name)?;
+    Some(DType { name, group, group_bytes })
+}
+
 /// The number of a type.
 pub fn number(dtype: DType) -> Option<u32> {
     let scheme = quant::by_name(dtype.name).and_then(|scheme| scheme.spec().ggml_type);
