@@ -241,6 +241,16 @@ fn overflow_is_an_error() {
         ("Q6_K", 2.6e8, 1e13),
         ("Q6_K", 2.6e8, 1e25),
         ("Q6_K", 2.6e8, f32::MAX),
+        // The offset of a negative weight, the scale of a positive one.
+        ("Q4_1", 65519.996, 65520.0 * 15.0),
+        ("Q5_0", 65519.996 * 16.0, 65520.0 * 16.0),
+        ("Q5_1", 65519.996, 65520.0 * 31.0),
+        ("IQ4_NL", 65519.0 * 113.0, 65521.0 * 127.0),
+        ("IQ4_NL", 65519.0 * 113.0, 1e25),
+        ("IQ4_XS", 2.36e8, 2.7e8),
+        ("IQ4_XS", 2.36e8, f32::MAX),
+        ("TQ1_0", 65519.996, 65520.0),
+        ("TQ2_0", 65519.996, 65520.0),
     ];
     for (name, fits, fails) in limits {
         let scheme = by_name(name).unwrap();
@@ -262,9 +272,12 @@ fn overflow_is_an_error() {
             }
         }
     }
-    let scheme = by_name("F32").unwrap();
-    for &kernels in Kernels::ALL {
-        assert!(quantize(scheme, kernels, &[f32::MAX; 32], 32).is_ok());
+    for name in ["F32", "MXFP4"] {
+        let scheme = by_name(name).unwrap();
+        for &kernels in Kernels::ALL {
+            let bytes = quantize(scheme, kernels, &[f32::MAX; 32], 32).unwrap();
+            assert!(dequantize(scheme, kernels, &bytes, 32).iter().all(|w| (2.5e38..=f32::MAX).contains(w)), "{name}");
+        }
     }
 }
 

@@ -66,6 +66,13 @@ def ties(seed, i):
     return np.where(i % 16 == 0, extreme, value * 0.25).astype(np.float32)
 
 
+def edges(seed, i):
+    """Groups of 32 whose greatest weight, the first, is a power of two or some of the 47 numbers just below it."""
+    top = (hashes(seed, 3, i // 32) % np.uint64(110)).astype(np.int64) - 100
+    first = from_bits(power(top).view(np.uint32) - (hashes(seed, 2, i) % np.uint64(48)).astype(np.uint32))
+    return np.where(i % 32 == 0, first, bell(seed, i) * power(top - 23)).astype(np.float32)
+
+
 def trailing(seed, i):
     """How many of the low 12 bits of a hash are zero before the first one: 0 in half of all cases, at most 12."""
     low = (hashes(seed, 2, i) & np.uint64(0xFFF)).astype(np.int64) | 0x1000
@@ -102,6 +109,7 @@ KINDS = {
     "wild": lambda s, i: from_bits(
         (hashes(s, 2, i) & np.uint64(0x807FFFFF)) | (hashes(s, 3, i) % np.uint64(142)) << np.uint64(23)
     ),
+    "edges": edges,
     "demo": lambda s, i: from_bits(DEMO[(s * 4099 + i) % len(DEMO)].astype(np.uint32) << np.uint32(16)),
 }
 
@@ -117,6 +125,14 @@ SCHEMES = [
     ("Q3_K", 11, 256, 110),
     ("Q4_K", 12, 256, 144),
     ("Q5_K", 13, 256, 176),
+    ("Q4_1", 3, 32, 20),
+    ("Q5_0", 6, 32, 22),
+    ("Q5_1", 7, 32, 24),
+    ("IQ4_NL", 20, 32, 18),
+    ("IQ4_XS", 23, 256, 136),
+    ("TQ1_0", 34, 256, 54),
+    ("TQ2_0", 35, 256, 66),
+    ("MXFP4", 39, 32, 17),
 ]
 # Schemes whose bytes depend on an importance matrix.
 WEIGHTED = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]

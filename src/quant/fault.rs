@@ -41,7 +41,7 @@ impl Fault {
                 let (what, cure) = match (name, spec.dtype.group) {
                     ("F16", _) => ("numbers past 65504", "choose BF16, F32 or Q8_0 for this tensor"),
                     (_, 1) => ("numbers past 3.39e38", "choose F32 for this tensor"),
-                    _ => ("a scale past 65504", "choose BF16 or F32 for this tensor"),
+                    _ => ("a scale or an offset past 65504", "choose BF16 or F32 for this tensor"),
                 };
                 format!(
                     "weight {index} of the rows given (row {}, column {}): a magnitude of {largest:e} is too large for \
@@ -71,6 +71,14 @@ pub(super) fn extreme(group: &[f32]) -> Result<f32, Fault> {
     let magnitude = magnitude(group)?;
     let first = group.iter().copied().find(|w| w.abs() == magnitude);
     Ok(first.filter(|&w| w != 0.0).unwrap_or(0.0))
+}
+
+/// The least and the greatest weight, each the first of its equals (as −0 and 0 are).
+pub(super) fn range(group: &[f32]) -> Result<(f32, f32), Fault> {
+    magnitude(group)?;
+    let least = group.iter().copied().reduce(|a, b| if b < a { b } else { a });
+    let greatest = group.iter().copied().reduce(|a, b| if b > a { b } else { a });
+    Ok((least.unwrap_or(0.0), greatest.unwrap_or(0.0)))
 }
 
 /// f32 to the f16 that a group stores as its scale: the bits, or the fault of an overflow.

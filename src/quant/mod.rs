@@ -8,10 +8,17 @@ mod convert;
 mod errors;
 mod fault;
 pub mod float;
+pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
+mod nibbles;
 pub mod q2_k;
 pub mod q3_k;
 pub mod q4_0;
+pub mod q4_1;
 pub mod q4_k;
+pub mod q5_0;
+pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
@@ -19,6 +26,8 @@ mod search;
 #[cfg(target_feature = "simd128")]
 mod simd128;
 mod super_block;
+pub mod tq1_0;
+pub mod tq2_0;
 
 use crate::error::Result;
 use crate::tensor::DType;
@@ -118,6 +127,14 @@ pub static SCHEMES: &[&dyn Scheme] = &[
     &q4_k::Q4K,
     &q5_k::Q5K,
     &q6_k::Q6K,
+    &q4_1::Q4_1,
+    &q5_0::Q5_0,
+    &q5_1::Q5_1,
+    &iq4_nl::Iq4Nl,
+    &iq4_xs::Iq4Xs,
+    &tq1_0::Tq1_0,
+    &tq2_0::Tq2_0,
+    &mxfp4::Mxfp4,
 ];
 
 /// Calls the function of that name in the module beside the caller that `kernels` asks for.
@@ -131,6 +148,47 @@ macro_rules! dispatch {
     };
 }
 use dispatch;
+
+/// A GGUF block type as a scheme: its specification from the `Block` and `GROUP` beside the caller, its functions from
+/// `scalar` and `simd128` there.
+macro_rules! block_scheme {
+    ($scheme:ident, $name:literal, $ggml_type:literal) => {
+        pub struct $scheme;
+
+        static SPEC: $crate::quant::SchemeSpec = $crate::quant::SchemeSpec {
+            dtype: $crate::tensor::DType { name: $name, group: GROUP, group_bytes: size_of::<Block>() },
+            ggml_type: Some($ggml_type),
+            planes: &[$crate::quant::Plane { name: "blocks", group_bytes: size_of::<Block>() }],
+        };
+
+        impl $crate::quant::Scheme for $scheme {
+            fn spec(&self) -> &'static $crate::quant::SchemeSpec {
+                &SPEC
+            }
+
+            fn quantize(
+                &self,
+                kernels: $crate::quant::Kernels,
+                rows: &[f32],
+                cols: usize,
+                _importance: Option<&[f32]>,
+                planes: &mut [&mut [u8]],
+            ) -> $crate::error::Result<()> {
+                $crate::quant::check_shape(&SPEC, rows.len(), cols);
+                let blocks: &mut [Block] = $crate::quant::blocks_mut(&SPEC, rows.len(), planes);
+                $crate::quant::dispatch!(kernels, quantize(rows, blocks))
+                    .map_err(|fault| fault.into_error(&SPEC, rows, cols))
+            }
+
+            fn dequantize(&self, kernels: $crate::quant::Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {
+                $crate::quant::check_shape(&SPEC, rows.len(), cols);
+                let blocks: &[Block] = $crate::quant::blocks(&SPEC, rows.len(), planes);
+                $crate::quant::dispatch!(kernels, dequantize(blocks, rows));
+            }
+        }
+    };
+}
+use block_scheme;
 
 /// The only plane of a GGUF block type, as blocks: panics unless `bytes` is what `weights` weights take.
 fn blocks_mut<'a, Block: bytemuck::Pod>(

@@ -21,6 +21,7 @@ pub const KINDS: &[&str] = &[
     "tiny",
     "blocks",
     "wild",
+    "edges",
     "demo",
 ];
 
@@ -77,6 +78,11 @@ fn weight(kind: &str, seed: u64, i: u64) -> f32 {
         "tiny" => bell(seed, i) * power(-120),
         "blocks" => bell(seed, i) * power(-25 - (h(i / 16) % 45) as i32),
         "wild" => f32::from_bits(h(i) as u32 & 0x807f_ffff | ((hash(seed, 3, i) % 142) as u32) << 23),
+        "edges" => {
+            let top = (hash(seed, 3, i / 32) % 110) as i32 - 100;
+            let first = f32::from_bits(power(top).to_bits() - (h(i) % 48) as u32);
+            if i.is_multiple_of(32) { first } else { bell(seed, i) * power(top - 23) }
+        }
         "demo" => {
             let header = 8 + u64::from_le_bytes(DEMO[..8].try_into().unwrap()) as usize;
             let weights = DEMO[header..].as_chunks().0;

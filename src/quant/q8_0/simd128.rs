@@ -5,24 +5,14 @@ use crate::quant::fault::Fault;
 use crate::quant::simd128::*;
 use core::arch::wasm32::*;
 
-const BLOCKS: usize = 4;
-const WEIGHTS: usize = BLOCKS * GROUP;
-
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
-    let (quads, rest) = rows.as_chunks::<WEIGHTS>();
-    let (block_quads, block_rest) = blocks.as_chunks_mut::<BLOCKS>();
-    for (index, (weights, blocks)) in quads.iter().zip(block_quads).enumerate() {
-        if !quantize_quad(weights, blocks) {
-            scalar::quantize(weights, blocks).map_err(|fault| fault.after(index * WEIGHTS))?;
-        }
-    }
-    scalar::quantize(rest, block_rest).map_err(|fault| fault.after(quads.len() * WEIGHTS))
+    four_by_four(rows, blocks, quantize_quad, scalar::quantize)
 }
 
 /// Four blocks, or false where one of them needs the scalar code: weights that are not finite, a scale that is too large
 /// for f16, or too small to have an inverse.
 #[inline(always)]
-fn quantize_quad(weights: &[f32; WEIGHTS], blocks: &mut [Block; BLOCKS]) -> bool {
+fn quantize_quad(weights: &[f32; 4 * GROUP], blocks: &mut [Block; 4]) -> bool {
     let groups = weights.as_chunks::<GROUP>().0;
     let largest = |group: &[f32; GROUP]| {
         group.as_chunks().0.iter().fold(i32x4_splat(0), |largest, w| i32x4_max(largest, abs(load(w))))
@@ -32,12 +22,11 @@ fn quantize_quad(weights: &[f32; WEIGHTS], blocks: &mut [Block; BLOCKS]) -> bool
     let nonzero = f32x4_ne(scale, f32x4_splat(0.0));
     let inverse = v128_and(f32x4_div(f32x4_splat(1.0), scale), nonzero);
     let stored = f32_to_f16(scale);
-    let unfit = v128_or(i32x4_ge(stored, i32x4_splat(0x7c00)), i32x4_ge(inverse, u32x4_splat(INFINITY)));
-    if v128_any_true(unfit) {
+    if v128_any_true(v128_or(not_finite_f16(stored), not_finite(inverse))) {
         return false;
     }
     let (stored, inverse) = (lanes(stored), lanes(inverse));
-    for i in 0..BLOCKS {
+    for i in 0..4 {
         let block = &mut blocks[i];
         block.scale = (stored[i] as u16).to_le_bytes();
         let inverse = u32x4_splat(inverse[i]);

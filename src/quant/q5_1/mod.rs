@@ -1,0 +1,37 @@
+//! Q5_1: 32 weights share an f16 scale and an f16 offset; each is five bits.
+//!
+//! ```text
+//! byte   0    1    2    3    4   …   7   8           9                    23
+//!      ┌─────────┬─────────┬───────────┬───────────┬───────────┬─ ─ ─┬───────────┐
+//!      │ scale   │ offset  │ fifth     │ q16 │ q0  │ q17 │ q1  │     │ q31 │ q15 │   weight i = scale · qi + offset
+//!      │ f16 LE  │ f16 LE  │ u32 LE    │ high│ low │ high│ low │     │ high│ low │
+//!      └─────────┴─────────┴───────────┴───────────┴───────────┴─ ─ ─┴───────────┘   6 bits per weight
+//! ```
+//!
+//! Bit i of `fifth` is the highest bit of qi. offset = the least weight; scale = (greatest − least) / 31;
+//! qi = trunc((wi − least) · (1 / scale) + 0.5), with scale and least weight before their rounding to f16.
+//! Source: ggml `quantize_row_q5_1_ref`, `dequantize_row_q5_1` (llama.cpp).
+
+pub mod scalar;
+#[cfg(target_feature = "simd128")]
+pub mod simd128;
+
+/// Weights per block.
+pub const GROUP: usize = 32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct Block {
+    /// f16, little-endian.
+    pub scale: [u8; 2],
+    /// f16, little-endian.
+    pub offset: [u8; 2],
+    /// Bit i (little-endian): the fifth bit of level i.
+    pub fifth: [u8; 4],
+    /// The other bits: level i in the low, level i + 16 in the high half of byte i.
+    pub levels: [u8; GROUP / 2],
+}
+
+const _: () = assert!(size_of::<Block>() == 24 && align_of::<Block>() == 1);
+
+super::block_scheme!(Q5_1, "Q5_1", 7);

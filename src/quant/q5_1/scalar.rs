@@ -1,0 +1,39 @@
+//! The definition of Q5_1's bytes.
+
+use super::{Block, GROUP};
+use crate::num::f16_to_f32;
+use crate::quant::fault::{Fault, range, scale_to_f16};
+use crate::quant::nibbles;
+
+pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
+        *block = quantize_block(weights).map_err(|fault| fault.after(index * GROUP))?;
+    }
+    Ok(())
+}
+
+fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
+    let (least, greatest) = range(weights)?;
+    let scale = (greatest - least) / 31.0;
+    let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
+    let (stored, offset) = (scale_to_f16(scale)?, scale_to_f16(least)?);
+    // A scale under 2^-128 has no finite inverse; C leaves what follows undefined, and ggml on x86-64 writes zeros.
+    // Otherwise the sum stays below 31.5 and a few roundings, so no bound is needed.
+    let level = |w: f32| if inverse.is_finite() { ((w - least) * inverse + 0.5) as u8 } else { 0 };
+    let levels = weights.map(level);
+    Ok(Block {
+        scale: stored.to_le_bytes(),
+        offset: offset.to_le_bytes(),
+        fifth: nibbles::fifth_bits(&levels),
+        levels: nibbles::pack(&levels),
+    })
+}
+
+pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {
+    for (block, weights) in blocks.iter().zip(rows.as_chunks_mut::<GROUP>().0) {
+        let scale = f16_to_f32(u16::from_le_bytes(block.scale));
+        let offset = f16_to_f32(u16::from_le_bytes(block.offset));
+        let levels = nibbles::unpack_with_fifth(&block.levels, block.fifth);
+        *weights = levels.map(|level| f32::from(level) * scale + offset);
+    }
+}
