@@ -9,6 +9,8 @@ import { guard } from "./wasm.js";
 
 /** Bytes of weights handed over at once, about; always whole rows. */
 const PIECE = 2 << 20;
+/** What says that this GPU cannot run this model, now or any more: the CPU can. */
+const OF_THE_DEVICE = ["no-device", "device-lost", "device-mismatch", "unsupported", "out-of-memory"];
 const SAMPLING = ["temperature", "topK", "topP", "minP", "repeatPenalty", "seed"];
 
 /** Lets messages (an abort, the next request) in. A timer would wait for four milliseconds. */
@@ -54,10 +56,7 @@ export class Runner {
         return this.describe();
       } catch (error) {
         throwIfAborted(signal);
-        const device = ["no-device", "device-lost", "device-mismatch", "unsupported", "out-of-memory"].includes(
-          error.code,
-        );
-        if (!device || (backend === "webgpu" && error.code === "no-device")) throw error;
+        if (!OF_THE_DEVICE.includes(error.code) || (backend === "webgpu" && error.code === "no-device")) throw error;
         this.reason = error.message;
         if (error.code !== "no-device") this.notice(`The CPU runs the model: ${error.message}`);
       }
@@ -221,7 +220,7 @@ export class Runner {
           usage.finish = "length";
           break;
         }
-        if (error.code !== "device-lost" || this.backend !== "webgpu") throw error;
+        if (!OF_THE_DEVICE.includes(error.code) || this.backend !== "webgpu") throw error;
         await this.recover(error, signal);
         ready = false;
         continue;
@@ -248,10 +247,11 @@ export class Runner {
     return usage;
   }
 
-  /** The GPU is gone: the same weights on the CPU. */
+  /** The GPU is gone, full or not to be trusted: the same weights on the CPU. */
   async recover(error, signal) {
     this.reason = `WebGPU was given up: ${error.message}`;
-    this.notice(`The GPU was lost; the model is loaded again on the CPU and the answer goes on. (${error.message})`);
+    const what = error.code === "device-lost" ? "The GPU was lost" : "The GPU failed";
+    this.notice(`${what}; the model is loaded again on the CPU and the answer goes on. (${error.message})`);
     await this.loadOn("simd128", false, signal);
     this.emit({ ...this.meter.state, model: this.describe() });
   }

@@ -239,7 +239,9 @@ async fn request_adapter(any_adapter: bool) -> Result<wgpu::Adapter> {
     let adapter = found.map_err(|_| no_device("the browser or system offers no adapter"))?;
     let info = adapter.get_info();
     if !any_adapter && is_fallback(&info) {
-        return Err(no_device(&format!("{} is a software fallback, slower than the CPU's own kernels", info.name)));
+        // Browsers tell most adapters' names to nobody.
+        let name = if info.name.is_empty() { "the only adapter here" } else { &info.name };
+        return Err(no_device(&format!("{name} is a software fallback, slower than the CPU's own kernels")));
     }
     Ok(adapter)
 }
