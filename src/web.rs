@@ -3,6 +3,7 @@
 //! Small things cross as JSON, bytes as byte arrays, u64 positions as numbers (exact below 2⁵³). Errors are thrown as
 //! `{ code, message, file, tensor }`; `www/engine/errors.js` makes real errors of them.
 
+mod bench;
 mod model;
 
 use crate::checkpoint;

@@ -1,43 +1,57 @@
 // One worker that quantizes the same weights again and again, with its own instance of the wasm.
 
-import init, { convert, GpuQuantizer } from "/pkg/phiquant.js";
+import init, { convert, GpuQuantizer, KernelBench } from "/pkg/phiquant.js";
 
-const COLS = 4096;
-const ROWS = 384; // 3 MB of bf16: what the engine gives a worker at a time
+const ROWS = "/models/bench/rows.f32";
 
 let work;
+let weights = 0;
+let bench = null;
 
-/** Weights as a checkpoint has them: normal, bf16. */
-function weights() {
-  const bytes = new Uint8Array(ROWS * COLS * 2);
-  const [view, float] = [new DataView(bytes.buffer), new DataView(new ArrayBuffer(4))];
-  for (let i = 0; i < ROWS * COLS; i++) {
-    const normal = Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-    float.setFloat32(0, normal * 0.02);
-    view.setUint16(2 * i, float.getUint16(0), true);
+/** What a checkpoint would hold: the rows' upper halves. */
+function asBf16(rows) {
+  const bits = new Uint32Array(rows.buffer);
+  const halves = Uint16Array.from(bits, (bits) => bits >>> 16);
+  return new Uint8Array(halves.buffer);
+}
+
+async function prepare({ scheme, cols, what }) {
+  await init();
+  const rows = new Float32Array(await (await fetch(ROWS)).arrayBuffer());
+  weights = rows.length;
+  if (what === "kernel") {
+    bench = new KernelBench(scheme, cols, rows);
+    work = () => bench.run();
+  } else {
+    const source = asBf16(rows);
+    const device = what === "webgpu" ? await GpuQuantizer.create(true) : null;
+    if (device && !device.supports("BF16", scheme)) return { supported: false };
+    const on = device ?? { convert };
+    work = () => on.convert("BF16", scheme, cols, source);
   }
-  return bytes;
+  await work();
+  return { supported: true };
+}
+
+async function measure(seconds) {
+  const begin = performance.now();
+  let rounds = 0;
+  do {
+    await work();
+    rounds++;
+  } while (performance.now() - begin < seconds * 1e3);
+  return { rate: (rounds * weights * 1e3) / (performance.now() - begin) };
+}
+
+async function sha256() {
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bench.bytes()));
+  return { sha256: Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") };
 }
 
 self.onmessage = async ({ data }) => {
   try {
-    if (data.prepare) {
-      await init();
-      const { scheme, gpu } = data.prepare;
-      const source = weights();
-      const device = gpu ? await GpuQuantizer.create(true) : null;
-      work = () => (device ? device.convert("BF16", scheme, COLS, source) : convert("BF16", scheme, COLS, source));
-      await work();
-      postMessage({});
-      return;
-    }
-    const begin = performance.now();
-    let rounds = 0;
-    do {
-      await work();
-      rounds++;
-    } while (performance.now() - begin < data.seconds * 1e3);
-    postMessage({ rate: (rounds * ROWS * COLS * 1e3) / (performance.now() - begin) });
+    if (data.prepare) postMessage(await prepare(data.prepare));
+    else postMessage(data.seconds ? await measure(data.seconds) : await sha256());
   } catch (error) {
     postMessage({ error: String(error?.message ?? error) });
   }

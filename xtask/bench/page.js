@@ -1,89 +1,104 @@
-// What is measured in the page. Each function is called in a fresh browser.
+// What is measured in the page. State stays in the page between calls, so that rounds of it and of its peers can alternate.
 
 import { loadModel, openCheckpoint } from "/phiquant.js";
 
 const TEXT = "A model keeps its weights in blocks; each block has one scale. ";
-const PROMPT = 256;
-const TOKENS = 48;
 
-/** Weights per second of `workers` workers together, in memory. */
-export async function kernel({ scheme, workers, gpu = false }) {
-  const all = Array.from({ length: workers }, () => new Worker("/bench/kernel.js", { type: "module" }));
-  const ask = (worker, message) =>
-    new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
-      worker.onerror = (event) => reject(new Error(event.message));
-      worker.postMessage(message);
-    });
-  await Promise.all(all.map((worker) => ask(worker, { prepare: { scheme, gpu } })));
-  const rates = await Promise.all(all.map((worker) => ask(worker, { seconds: gpu ? 4 : 1.5 })));
-  return { weightsPerSecond: rates.reduce((sum, { rate }) => sum + rate, 0) };
+const ask = (worker, message) =>
+  new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+    worker.onerror = (event) => reject(new Error(event.message));
+    worker.postMessage(message);
+  });
+
+let workers = [];
+
+/** Starts workers that quantize: `what` is "kernel" (f32 rows to blocks, nothing else), "convert" or "webgpu". */
+export async function startKernels({ scheme, cols, what, count }) {
+  for (const worker of workers) worker.terminate();
+  workers = Array.from({ length: count }, () => new Worker("/bench/kernel.js", { type: "module" }));
+  const ready = await Promise.all(workers.map((worker) => ask(worker, { prepare: { scheme, cols, what } })));
+  return ready[0];
 }
 
-/** A conversion of S through the API: the best of three. */
-export async function convert({ scheme, workers }) {
-  const checkpoint = await openCheckpoint("/models/bench/small/");
+/** Weights per second of all workers together. */
+export async function kernels({ seconds }) {
+  const rates = await Promise.all(workers.map((worker) => ask(worker, { seconds })));
+  return { rate: rates.reduce((sum, { rate }) => sum + rate, 0) };
+}
+
+export const kernelBytes = () => ask(workers[0], {});
+
+/** A conversion through the API, into a file in OPFS. */
+export async function convert({ url, hub, scheme, workers }) {
+  const checkpoint = await openCheckpoint(url, hub ? { hub } : {});
   const weights = checkpoint.tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b), 0);
-  let seconds = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < 3; round++) {
-    const result = await checkpoint.quantize({ scheme, workers, backend: "simd", sink: "memory" });
-    seconds = Math.min(seconds, result.report.seconds);
-    await result.delete();
-  }
-  return { weights, seconds };
+  const began = performance.now();
+  const result = await checkpoint.quantize({ scheme, workers, backend: "simd" });
+  const seconds = (performance.now() - began) / 1e3;
+  const [{ bytes }] = result.files;
+  await result.delete();
+  checkpoint.close();
+  return { weights, seconds, bytes, wasmBytes: result.report.peakMemoryBytes };
 }
 
-/** A prompt of about PROMPT tokens that shares no beginning with another round's. */
-const prompt = (round, perToken) => `${round} ${TEXT.repeat(50)}`.slice(0, Math.round(PROMPT * perToken));
+let model;
+let perToken;
 
-/** Prefill and decode, the better of two rounds. */
-export async function ours({ url, backend }) {
-  const model = await loadModel(url, { backend, contextLength: Math.min(512, 4096) });
-  const perToken = TEXT.length / (await model.tokenize(TEXT)).length;
-  let [prefill, decode, tokens] = [0, 0, 0];
-  for (let round = 0; round < 3; round++) {
-    for await (const _ of model.generate(prompt(round, perToken), { maxTokens: TOKENS }));
-    if (round === 0) continue;
-    prefill = Math.max(prefill, model.usage.prefillTokensPerSecond);
-    decode = Math.max(decode, model.usage.decodeTokensPerSecond);
-    tokens = model.usage.promptTokens;
-  }
-  await model.close();
-  return { prefill, decode, tokens };
+/** A prompt of about `tokens` tokens that shares no beginning with another round's. */
+const prompt = (round, tokens) => `${round} ${TEXT.repeat(50)}`.slice(0, Math.round(tokens * perToken));
+
+export async function load({ url, backend, context }) {
+  await model?.close();
+  const began = performance.now();
+  model = await loadModel(url, { backend, contextLength: context });
+  const seconds = (performance.now() - began) / 1e3;
+  perToken = TEXT.length / (await model.tokenize(TEXT)).length;
+  return { seconds };
 }
 
-/** The same in llama.cpp. It reports no times, so that one token and many are asked for, and the difference is the decoding. */
-export async function wllama({ url }) {
+export async function run({ round, tokens, count }) {
+  for await (const _ of model.generate(prompt(round, tokens), { maxTokens: count }));
+  return { prefill: model.usage.prefillTokensPerSecond, decode: model.usage.decodeTokensPerSecond };
+}
+
+let engine;
+
+const complete = async (text, count) => {
+  const begin = performance.now();
+  const made = await engine.createCompletion({
+    prompt: text,
+    max_tokens: count,
+    temperature: 0,
+    top_k: 1,
+    cache_prompt: false,
+  });
+  return { seconds: (performance.now() - begin) / 1e3, usage: made.usage };
+};
+
+/** The same file in llama.cpp, compiled to wasm. */
+export async function loadWllama({ url, context }) {
+  await engine?.exit();
   const { Wllama, LoggerWithoutDebug } = await import("/wllama/esm/index.js");
   const blob = await (await fetch(url)).blob();
-  const engine = new Wllama(
+  engine = new Wllama(
     { default: "/wllama/esm/wasm/wllama.wasm" },
     { suppressNativeLog: true, logger: LoggerWithoutDebug },
   );
-  await engine.loadModel([blob], { n_ctx: 512, n_threads: 1, n_gpu_layers: 0, warmup: false });
-  const ask = async (prompt, count) => {
-    const begin = performance.now();
-    const made = await engine.createCompletion({
-      prompt,
-      max_tokens: count,
-      temperature: 0,
-      top_k: 1,
-      cache_prompt: false,
-    });
-    return { seconds: (performance.now() - begin) / 1e3, usage: made.usage };
+  await engine.loadModel([blob], { n_ctx: context, n_threads: 1, n_gpu_layers: 0, warmup: false });
+  perToken = TEXT.length / (await complete(TEXT, 1)).usage.prompt_tokens;
+  return {};
+}
+
+/** It reports no times, so that one token and many are asked for, and the difference is the decoding. */
+export async function runWllama({ round, tokens, count }) {
+  const text = prompt(round, tokens);
+  const one = await complete(text, 1);
+  const many = await complete(text, count + 1);
+  return {
+    prefill: one.usage.prompt_tokens / one.seconds,
+    decode: (many.usage.completion_tokens - 1) / (many.seconds - one.seconds),
   };
-  const { usage } = await ask(TEXT, 1);
-  const perToken = TEXT.length / usage.prompt_tokens;
-  let [prefill, decode] = [0, 0];
-  for (let round = 0; round < 2; round++) {
-    const text = prompt(round, perToken);
-    const one = await ask(text, 1);
-    const many = await ask(text, TOKENS + 1);
-    prefill = Math.max(prefill, one.usage.prompt_tokens / one.seconds);
-    decode = Math.max(decode, (many.usage.completion_tokens - 1) / (many.seconds - one.seconds));
-  }
-  await engine.exit();
-  return { prefill, decode };
 }
 
 /** From a warm start (the files are in the browser's cache) to the first piece of an answer. */

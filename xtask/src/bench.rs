@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: native, then in Chromium, beside wllama and (where PHIQUANT_PYTHON is set) native llama.cpp.
+//! `cargo xtask bench`: natively and in Chromium, beside wllama and (where PHIQUANT_PYTHON is set) native llama.cpp.
 
 use crate::shell::{cargo, command, run, step, target_dir};
 use crate::{chrome, npm};
@@ -8,9 +8,38 @@ use std::process::{Command, Stdio};
 
 #[derive(clap::Args)]
 pub struct Options {
+    /// What to measure; without any, all but `big`.
+    #[arg(value_enum)]
+    sections: Vec<Section>,
     /// Measure what was built before.
     #[arg(long)]
     no_build: bool,
+    /// Also decode M, the model of 552 million parameters: its slowest peer takes minutes.
+    #[arg(long)]
+    medium: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Section {
+    /// Kernels in memory, beside ggml's functions.
+    Quantize,
+    /// Whole conversions of S, beside llama_model_quantize.
+    Convert,
+    /// Prefill and decode, beside wllama and llama.cpp.
+    Decode,
+    /// 7.6 GB in one tab, with its memory.
+    Big,
+}
+
+impl Section {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Quantize => "quantize",
+            Self::Convert => "convert",
+            Self::Decode => "decode",
+            Self::Big => "big",
+        }
+    }
 }
 
 const CURE: &str = "The lines above say why.";
@@ -23,23 +52,41 @@ pub fn run_all(options: &Options) -> Result<()> {
         step("the terminal program, release profile");
         run(cargo().args(["build", "--release", "--bin", "phiquant"]), CURE)?;
     }
+    let sections = match &options.sections[..] {
+        [] => &[Section::Quantize, Section::Convert, Section::Decode],
+        some => some,
+    };
     let chrome = chrome::ensure()?;
     let target = target_dir()?;
-    let program = target.join("release/phiquant");
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder)?;
+    if sections != [Section::Big] {
+        prepare(&target.join("release/phiquant"), &folder, options.medium)?;
+    }
+    step("Chromium");
+    let mut measure = command("node");
+    measure.arg("xtask/bench/run.js").arg(&folder).args(sections.iter().map(|section| section.name()));
+    run(measure.env("CHROME", chrome), CURE)
+}
 
-    step("models");
+/// Makes the models that are not there yet, and measures natively.
+fn prepare(program: &Path, folder: &Path, medium: bool) -> Result<()> {
     let phiquant = |arguments: &[&str]| {
-        let mut program = command(&program);
+        let mut program = command(program);
         program.args(arguments);
         program
     };
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
-    run(&mut phiquant(&["synthesize", &path("small")]), CURE)?;
-    for scheme in ["Q4_0", "Q8_0", "F16"] {
-        let file = path(&format!("small-{scheme}.gguf"));
-        run(&mut phiquant(&["quantize", &path("small"), "--scheme", scheme, "--output", &file]), CURE)?;
+    step("models");
+    for size in if medium { &["small", "medium"][..] } else { &["small"] } {
+        let source = path(size);
+        if !Path::new(&source).join("model.safetensors").is_file() {
+            run(&mut phiquant(&["synthesize", &source, "--size", size]), CURE)?;
+        }
+        for scheme in ["Q4_0", "Q8_0", "Q4_K_M", "F16"] {
+            let file = path(&format!("{size}-{scheme}.gguf"));
+            run(&mut phiquant(&["quantize", &source, "--scheme", scheme, "--output", &file]), CURE)?;
+        }
     }
     let demo = path("demo.gguf");
     run(&mut phiquant(&["quantize", "www/models/demo", "--scheme", "Q8_0", "--output", &demo]), CURE)?;
@@ -53,30 +100,11 @@ pub fn run_all(options: &Options) -> Result<()> {
         models.extend(rest.iter().cloned());
     }
     report["models"] = models;
-    std::fs::write(folder.join("native.json"), report.to_string())?;
-
-    let peer = folder.join("llama.json");
-    match std::env::var_os("PHIQUANT_PYTHON") {
-        Some(python) => {
-            step("llama.cpp, native");
-            let text = json(command(python).arg("xtask/bench/llama.py").arg(&folder))?.to_string();
-            std::fs::write(&peer, text)?;
-        }
-        None => {
-            eprintln!("  PHIQUANT_PYTHON is not set: no figures of native llama.cpp");
-            let _ = std::fs::remove_file(&peer);
-        }
-    }
-    step("Chromium");
-    in_chromium(&chrome, &folder)
+    Ok(std::fs::write(folder.join("native.json"), report.to_string())?)
 }
 
 fn json(command: &mut Command) -> Result<serde_json::Value> {
     let output = command.stderr(Stdio::inherit()).output().context("the program could not be started")?;
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&text).with_context(|| format!("this is no JSON: {text}"))
-}
-
-fn in_chromium(chrome: &Path, folder: &Path) -> Result<()> {
-    run(command("node").arg("xtask/bench/run.js").arg(folder).env("CHROME", chrome), CURE)
 }
