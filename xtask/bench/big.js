@@ -41,7 +41,12 @@ export async function big({ server }) {
       workers: 2,
     });
     const gigabytes = (bytes) => fixed(bytes / 1e9, 2);
-    const row = [scheme, `${gigabytes(made.bytes)} → ${gigabytes(bytes)}`, fixed(seconds), fixed(weights / seconds / 1e6)];
+    const row = [
+      scheme,
+      `${gigabytes(made.bytes)} → ${gigabytes(bytes)}`,
+      fixed(seconds),
+      fixed(weights / seconds / 1e6),
+    ];
     row.push(fixed(wasmBytes / 1e6, 1), fixed(most / 1e6));
     say(row.join("  "));
     rows.push(row);

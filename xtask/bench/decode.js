@@ -22,7 +22,13 @@ export async function decode({ server, llama, native, folder }) {
     for (let round = 0; round <= ROUNDS; round++) {
       const task = { round, tokens: PROMPT, count: TOKENS };
       const one = await ours.call("run", task);
-      const peer = await llama?.call("run", { model: `${name}.gguf`, threads: 1, prompt: PROMPT, tokens: TOKENS, round });
+      const peer = await llama?.call("run", {
+        model: `${name}.gguf`,
+        threads: 1,
+        prompt: PROMPT,
+        tokens: TOKENS,
+        round,
+      });
       const two = await theirs.call("runWllama", task);
       if (round === 0) continue;
       all.ours.push(one);
@@ -36,8 +42,7 @@ export async function decode({ server, llama, native, folder }) {
     for (const phase of ["prefill", "decode"]) {
       const values = (who) => all[who].map((it) => it[phase]);
       const middle = (who) => (all[who].length ? fixed(median(values(who)), phase === "decode" ? 1 : 0) : "–");
-      const against = (who) =>
-        all[who].length ? ratios(values("ours").map((it, i) => [it, values(who)[i]])) : "–";
+      const against = (who) => (all[who].length ? ratios(values("ours").map((it, i) => [it, values(who)[i]])) : "–");
       const row = [name, phase, middle("ours"), middle("wllama"), against("wllama"), middle("llama"), against("llama")];
       row.push(fixed(plain?.[`${phase}TokensPerSecond`]));
       say(row.join("  "));
@@ -58,10 +63,7 @@ export async function decode({ server, llama, native, folder }) {
     `The same GGUF file, greedy, one thread each, ${PROMPT} tokens in and ${TOKENS} out, in turn; wllama 3.8.1 in the same Chromium. ${ROUNDS}`,
     "rounds; ratios of phiquant in Chromium: the median (least–largest).",
     "",
-    ...table(
-      ["model", "phase", "phiquant", "wllama", "ratio", "llama.cpp native", "ratio", "phiquant native"],
-      rows,
-    ),
+    ...table(["model", "phase", "phiquant", "wllama", "ratio", "llama.cpp native", "ratio", "phiquant native"], rows),
     `Demo on WebGPU¹: ${fixed(onGpu.prefill)} / ${fixed(onGpu.decode, 1)}. First token of the demo after a warm load: ` +
       `${fixed(first.seconds, 2)} s (${fixed(first.load, 2)} s of it loading).`,
     "",

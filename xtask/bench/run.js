@@ -35,7 +35,9 @@ for (const name of wanted) {
   console.error(`${name}:`);
   lines.push(...(await SECTIONS[name]({ server, llama, native, folder })));
 }
-lines.push("¹ WebGPU here is SwiftShader, which computes on the CPU: it shows that the path works, not how fast a GPU is.");
+lines.push(
+  "¹ WebGPU here is SwiftShader, which computes on the CPU: it shows that the path works, not how fast a GPU is.",
+);
 llama?.close();
 await server.close();
 console.log(lines.join("\n"));
