@@ -135,7 +135,7 @@ SCHEMES = [
     ("MXFP4", 39, 32, 17),
 ]
 # Schemes whose bytes depend on an importance matrix.
-WEIGHTED = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+WEIGHTED = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "IQ4_XS"]
 COLS = 1024  # columns of the cases with importance
 
 

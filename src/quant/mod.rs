@@ -28,6 +28,7 @@ mod simd128;
 mod super_block;
 pub mod tq1_0;
 pub mod tq2_0;
+mod weighted;
 
 use crate::error::Result;
 use crate::tensor::DType;
@@ -150,9 +151,10 @@ macro_rules! dispatch {
 use dispatch;
 
 /// A GGUF block type as a scheme: its specification from the `Block` and `GROUP` beside the caller, its functions from
-/// `scalar` and `simd128` there.
+/// `scalar` and `simd128` there: `quantize(rows, blocks)`, `dequantize(blocks, rows)` and, for types that use importance
+/// (`weighted`), `quantize_weighted(rows, importance, blocks)`.
 macro_rules! block_scheme {
-    ($scheme:ident, $name:literal, $ggml_type:literal) => {
+    ($scheme:ident, $name:literal, $ggml_type:literal $(, $weighted:ident)?) => {
         pub struct $scheme;
 
         static SPEC: $crate::quant::SchemeSpec = $crate::quant::SchemeSpec {
@@ -171,13 +173,18 @@ macro_rules! block_scheme {
                 kernels: $crate::quant::Kernels,
                 rows: &[f32],
                 cols: usize,
-                _importance: Option<&[f32]>,
+                importance: Option<&[f32]>,
                 planes: &mut [&mut [u8]],
             ) -> $crate::error::Result<()> {
-                $crate::quant::check_shape(&SPEC, rows.len(), cols);
+                $crate::quant::super_block::check(&SPEC, rows.len(), cols, importance);
                 let blocks: &mut [Block] = $crate::quant::blocks_mut(&SPEC, rows.len(), planes);
-                $crate::quant::dispatch!(kernels, quantize(rows, blocks))
-                    .map_err(|fault| fault.into_error(&SPEC, rows, cols))
+                let result = match importance {
+                    $(Some($weighted) => {
+                        $crate::quant::dispatch!(kernels, quantize_weighted(rows, $weighted, blocks))
+                    })?
+                    _ => $crate::quant::dispatch!(kernels, quantize(rows, blocks)),
+                };
+                result.map_err(|fault| fault.into_error(&SPEC, rows, cols))
             }
 
             fn dequantize(&self, kernels: $crate::quant::Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {

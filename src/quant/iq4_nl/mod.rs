@@ -9,7 +9,7 @@
 //! ```
 //!
 //! 16 scales are tried around −m / VALUES[0] (m: the weight of largest magnitude), and for the levels that each gives, the
-//! scale with the least error weighted by w²; the levels follow from the best scale before its rounding to f16.
+//! scale with the least error weighted by w², or by importance · √(2 · the group's mean square + w²); the levels follow from the best scale before its rounding to f16.
 //! Source: ggml `quantize_iq4_nl` with seven tries a side (not `quantize_row_iq4_nl_ref`, which tries none),
 //! `dequantize_row_iq4_nl` (llama.cpp).
 
@@ -34,4 +34,4 @@ const _: () = assert!(size_of::<Block>() == 18 && align_of::<Block>() == 1);
 /// What the levels stand for.
 pub const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-super::block_scheme!(Iq4Nl, "IQ4_NL", 20);
+super::block_scheme!(Iq4Nl, "IQ4_NL", 20, weighted);

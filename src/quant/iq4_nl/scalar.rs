@@ -5,19 +5,31 @@ use crate::num::f16_to_f32;
 use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use crate::quant::nibbles;
 use crate::quant::search::TINY;
+use crate::quant::super_block::sum_of_squares;
+use crate::quant::weighted;
 
 /// Tries on each side of the plain scale.
 pub(super) const TRIES: i32 = 7;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
     for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
-        *block = quantize_block(weights).map_err(|fault| fault.after(index * GROUP))?;
+        let found = quantize_block(weights, &weights.map(|w| w * w));
+        *block = found.map_err(|fault| fault.after(index * GROUP))?;
     }
     Ok(())
 }
 
-fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
-    let scale = search(weights, &weights.map(|w| w * w))?;
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, |_| Ok(()), weighted_block)
+}
+
+pub(super) fn weighted_block(weights: &[f32; GROUP], importance: &[f32; GROUP], _: ()) -> Result<Block, Fault> {
+    let spread = sum_of_squares(weights) * (2.0 / GROUP as f32);
+    quantize_block(weights, &weighted::counts(weights, importance, spread))
+}
+
+fn quantize_block(weights: &[f32; GROUP], counts: &[f32; GROUP]) -> Result<Block, Fault> {
+    let scale = search(weights, counts)?;
     let inverse = if scale != 0.0 { 1.0 / scale } else { 0.0 };
     let stored = scale_to_f16(scale)?;
     Ok(Block { scale: stored.to_le_bytes(), levels: nibbles::pack(&weights.map(|w| level(inverse * w))) })

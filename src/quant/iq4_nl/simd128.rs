@@ -5,8 +5,9 @@ use super::scalar::{self, TRIES};
 use super::{Block, GROUP, VALUES};
 use crate::quant::fault::Fault;
 use crate::quant::search::TINY;
-use crate::quant::search::simd128::columns;
+use crate::quant::search::simd128::{Quad, columns};
 use crate::quant::simd128::*;
+use crate::quant::weighted::simd128 as weighted;
 use core::arch::wasm32::*;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
@@ -20,6 +21,17 @@ fn quantize_quad(weights: &[f32; 4 * GROUP], blocks: &mut [Block; 4]) -> bool {
     let x = columns(groups);
     let scale = search(&x, &x.map(|x| f32x4_mul(x, x)));
     store_quad(groups, scale, blocks)
+}
+
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, |_| Ok(()), weighted_quad, scalar::weighted_block)
+}
+
+/// Four blocks, or false as [`quantize_quad`].
+fn weighted_quad(groups: &[[f32; GROUP]; 4], importance: &[[f32; GROUP]; 4], _: (), blocks: &mut [Block; 4]) -> bool {
+    let sums = columns(groups).into_iter().fold(f32x4_splat(0.0), |sum, x| f32x4_add(sum, f32x4_mul(x, x)));
+    let Quad { x, weights } = weighted::quad(groups, importance, f32x4_mul(sums, f32x4_splat(2.0 / GROUP as f32)));
+    store_quad(groups, search(&x, &weights), blocks)
 }
 
 /// Blocks of the scales that were found, a lane each; false as [`quantize_quad`].

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The scale of sub-block b: its low four bits in the low (b even) or high half (b odd) of low[b / 2], the other two in bits
-//! 2b and 2b + 1 of `high`. Each sub-block is searched as an IQ4_NL block; scale = −m / 32, m being the found scale of
+//! 2b and 2b + 1 of `high`. Each sub-block is searched as an IQ4_NL block (with importance: the block's mean square); scale = −m / 32, m being the found scale of
 //! largest magnitude; s = round(found / scale) + 32, and the levels follow anew from scale · (s − 32), with the scale
 //! before its rounding to f16. Source: ggml `quantize_iq4_xs`, `dequantize_row_iq4_xs` (llama.cpp).
 
@@ -37,4 +37,4 @@ pub struct Block {
 
 const _: () = assert!(size_of::<Block>() == 136 && align_of::<Block>() == 1);
 
-super::block_scheme!(Iq4Xs, "IQ4_XS", 23);
+super::block_scheme!(Iq4Xs, "IQ4_XS", 23, weighted);

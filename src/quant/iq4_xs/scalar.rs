@@ -6,28 +6,43 @@ use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use crate::quant::iq4_nl::VALUES;
 use crate::quant::iq4_nl::scalar::{level, search};
 use crate::quant::nibbles;
+use crate::quant::super_block::{for_each, sum_of_squares, weigh};
 use bytemuck::Zeroable;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
-    for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
-        *block = quantize_block(weights).map_err(|fault| fault.after(index * GROUP))?;
-    }
-    Ok(())
+    for_each(rows, None, blocks, quantize_block)
 }
 
-fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    for_each(rows, Some(importance), blocks, quantize_block)
+}
+
+pub(super) fn quantize_block(
+    weights: &[f32; GROUP],
+    importance: Option<&[f32; GROUP]>,
+    block: &mut Block,
+) -> Result<(), Fault> {
+    let mut counts = weights.map(|w| w * w);
+    if let Some(importance) = importance {
+        weigh(spread(weights), weights, importance, &mut counts);
+    }
     let mut scales = [0f32; SUBS];
     let subs = weights.as_chunks::<SUB>().0;
-    for (i, (sub, scale)) in subs.iter().zip(&mut scales).enumerate() {
-        *scale = search(sub, &sub.map(|w| w * w)).map_err(|fault| fault.after(i * SUB))?;
+    for (i, ((sub, counts), scale)) in subs.iter().zip(counts.as_chunks().0).zip(&mut scales).enumerate() {
+        *scale = search(sub, counts).map_err(|fault| fault.after(i * SUB))?;
     }
-    let mut block = Block::zeroed();
-    let steps = store_scales(&scales, &mut block)?;
+    *block = Block::zeroed();
+    let steps = store_scales(&scales, block)?;
     for ((sub, levels), step) in subs.iter().zip(&mut block.levels).zip(steps) {
         let inverse = if step != 0.0 { 1.0 / step } else { 0.0 };
         *levels = nibbles::pack(&sub.map(|w| level(inverse * w)));
     }
-    Ok(block)
+    Ok(())
+}
+
+/// What errors count for besides w²: twice the block's mean square.
+pub(super) fn spread(weights: &[f32; GROUP]) -> f32 {
+    sum_of_squares(weights) * (2.0 / GROUP as f32)
 }
 
 /// Stores the scales that were found; the scale that each sub-block has in effect.

@@ -4,6 +4,8 @@ use super::{Block, GROUP};
 use crate::num::f16_to_f32;
 use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use crate::quant::nibbles;
+use crate::quant::search::symmetric;
+use crate::quant::weighted::{self, mean_square};
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
     for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
@@ -20,6 +22,20 @@ fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
     let level = |w: f32| if inverse.is_finite() { ((w * inverse + 16.5) as u8).min(31) } else { 0 };
     let levels = weights.map(level);
     Ok(Block { scale: stored.to_le_bytes(), fifth: nibbles::fifth_bits(&levels), levels: nibbles::pack(&levels) })
+}
+
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, mean_square, weighted_block)
+}
+
+pub(super) fn weighted_block(weights: &[f32; GROUP], importance: &[f32; GROUP], spread: f32) -> Result<Block, Fault> {
+    let mut levels = [0; GROUP];
+    let scale = symmetric(16, weights, &weighted::counts(weights, importance, spread), &mut levels)?;
+    Ok(Block {
+        scale: scale_to_f16(scale)?.to_le_bytes(),
+        fifth: nibbles::fifth_bits(&levels),
+        levels: nibbles::pack(&levels),
+    })
 }
 
 pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {

@@ -2,7 +2,9 @@
 
 use super::{Block, GROUP, scalar};
 use crate::quant::fault::Fault;
+use crate::quant::search::simd128::symmetric;
 use crate::quant::simd128::*;
+use crate::quant::weighted::{mean_square, simd128 as weighted};
 use core::arch::wasm32::*;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
@@ -49,6 +51,46 @@ pub(in crate::quant) fn levels(group: &[f32; GROUP], level: impl Fn(&[f32; 4]) -
 pub(in crate::quant) fn pack_low_nibbles(low: v128, high: v128) -> v128 {
     let nibble = u8x16_splat(15);
     pack_nibbles(v128_and(low, nibble), v128_and(high, nibble))
+}
+
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, mean_square, weighted_quad, scalar::weighted_block)
+}
+
+/// Four blocks, or false as [`quantize_quad`].
+fn weighted_quad(
+    groups: &[[f32; GROUP]; 4],
+    importance: &[[f32; GROUP]; 4],
+    spread: f32,
+    blocks: &mut [Block; 4],
+) -> bool {
+    let quad = weighted::quad(groups, importance, f32x4_splat(spread));
+    let Some(found) = symmetric(16, &quad) else { return false };
+    let stored = f32_to_f16(found.scale);
+    if v128_any_true(not_finite_f16(stored)) {
+        return false;
+    }
+    let (stored, inverse, zero) = (lanes(stored), lanes(found.inverse), i32x4_bitmask(found.zero));
+    for i in 0..4 {
+        let block = &mut blocks[i];
+        block.scale = (stored[i] as u16).to_le_bytes();
+        let (low, high) = match zero >> i & 1 {
+            0 => {
+                let w = groups[i].as_chunks::<4>().0;
+                let level = |k: usize| f32x4_mul(load(&w[k]), u32x4_splat(inverse[i]));
+                let levels = |k: usize| {
+                    let levels = nearest_bytes([level(k), level(k + 1), level(k + 2), level(k + 3)]);
+                    let levels = i8x16_min(i8x16_max(levels, i8x16_splat(-16)), i8x16_splat(15));
+                    i8x16_add(levels, i8x16_splat(16))
+                };
+                (levels(0), levels(4))
+            }
+            _ => (u8x16_splat(0), u8x16_splat(0)),
+        };
+        block.fifth = fifth_bits(low, high);
+        store_bytes(&mut block.levels, pack_low_nibbles(low, high));
+    }
+    true
 }
 
 pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {

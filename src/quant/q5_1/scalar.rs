@@ -4,6 +4,8 @@ use super::{Block, GROUP};
 use crate::num::f16_to_f32;
 use crate::quant::fault::{Fault, range, scale_to_f16};
 use crate::quant::nibbles;
+use crate::quant::search::{Affine, Tries, affine};
+use crate::quant::weighted::{self, mean_square};
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
     for (index, (weights, block)) in rows.as_chunks().0.iter().zip(blocks).enumerate() {
@@ -24,6 +26,23 @@ fn quantize_block(weights: &[f32; GROUP]) -> Result<Block, Fault> {
     Ok(Block {
         scale: stored.to_le_bytes(),
         offset: offset.to_le_bytes(),
+        fifth: nibbles::fifth_bits(&levels),
+        levels: nibbles::pack(&levels),
+    })
+}
+
+pub(super) const TRIES: Tries = Tries { top: 31, first: -0.9, step: 0.05, count: 37, absolute: false };
+
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, mean_square, weighted_block)
+}
+
+pub(super) fn weighted_block(weights: &[f32; GROUP], importance: &[f32; GROUP], spread: f32) -> Result<Block, Fault> {
+    let mut levels = [0; GROUP];
+    let Affine { scale, min } = affine(&TRIES, weights, &weighted::counts(weights, importance, spread), &mut levels);
+    Ok(Block {
+        scale: scale_to_f16(scale)?.to_le_bytes(),
+        offset: scale_to_f16(-min)?.to_le_bytes(),
         fifth: nibbles::fifth_bits(&levels),
         levels: nibbles::pack(&levels),
     })

@@ -1,10 +1,13 @@
 //! Q5_1 in SIMD128: four blocks at a time, so that scales are made in vectors too.
 
-use super::{Block, GROUP, scalar};
+use super::scalar::{self, TRIES};
+use super::{Block, GROUP};
 use crate::quant::fault::Fault;
 use crate::quant::q4_1::simd128::Grid;
 use crate::quant::q5_0::simd128::{levels, pack_low_nibbles};
+use crate::quant::search::simd128::affine;
 use crate::quant::simd128::*;
+use crate::quant::weighted::{mean_square, simd128 as weighted};
 use core::arch::wasm32::*;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
@@ -24,6 +27,42 @@ fn quantize_quad(weights: &[f32; 4 * GROUP], blocks: &mut [Block; 4]) -> bool {
         let level =
             |w: &[f32; 4]| f32x4_floor(f32x4_add(f32x4_mul(f32x4_sub(load(w), least), inverse), f32x4_splat(0.5)));
         let [low, high] = levels(&groups[i], level);
+        block.fifth = fifth_bits(low, high);
+        store_bytes(&mut block.levels, pack_low_nibbles(low, high));
+    }
+    true
+}
+
+pub(in crate::quant) fn quantize_weighted(rows: &[f32], importance: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {
+    weighted::for_each(rows, importance, blocks, mean_square, weighted_quad, scalar::weighted_block)
+}
+
+/// Four blocks, or false as [`quantize_quad`].
+fn weighted_quad(
+    groups: &[[f32; GROUP]; 4],
+    importance: &[[f32; GROUP]; 4],
+    spread: f32,
+    blocks: &mut [Block; 4],
+) -> bool {
+    let quad = weighted::quad(groups, importance, f32x4_splat(spread));
+    let Some(fits) = affine(&TRIES, &quad) else { return false };
+    let (scale, offset) = (f32_to_f16(fits.scale), f32_to_f16(fits.min));
+    if v128_any_true(v128_or(not_finite_f16(scale), not_finite_f16(offset))) {
+        return false;
+    }
+    let (scale, offset, inverse, start) = (lanes(scale), lanes(offset), lanes(fits.inverse), lanes(fits.start));
+    for i in 0..4 {
+        let block = &mut blocks[i];
+        block.scale = (scale[i] as u16).to_le_bytes();
+        block.offset = (offset[i] as u16).to_le_bytes();
+        let w = groups[i].as_chunks::<4>().0;
+        let (inverse, start) = (u32x4_splat(inverse[i]), u32x4_splat(start[i]));
+        let level = |k: usize| f32x4_mul(inverse, f32x4_sub(load(&w[k]), start));
+        let levels = |k: usize| {
+            let levels = nearest_bytes([level(k), level(k + 1), level(k + 2), level(k + 3)]);
+            i8x16_min(i8x16_max(levels, i8x16_splat(0)), i8x16_splat(TRIES.top as i8))
+        };
+        let (low, high) = (levels(0), levels(4));
         block.fifth = fifth_bits(low, high);
         store_bytes(&mut block.levels, pack_low_nibbles(low, high));
     }

@@ -9,15 +9,11 @@
 //! ```
 //!
 //! scale = max |w| / 127; qi = round(wi · (1 / scale)), ties away from zero, with the scale before its rounding to f16.
-//! Source: ggml `quantize_row_q8_0_ref`, `dequantize_row_q8_0` (llama.cpp).
+//! An importance matrix changes nothing. Source: ggml `quantize_row_q8_0_ref`, `dequantize_row_q8_0` (llama.cpp).
 
 pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
-
-use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch};
-use crate::error::Result;
-use crate::tensor::DType;
 
 /// Weights per block.
 pub const GROUP: usize = 32;
@@ -32,34 +28,4 @@ pub struct Block {
 
 const _: () = assert!(size_of::<Block>() == 34 && align_of::<Block>() == 1);
 
-pub struct Q8_0;
-
-static SPEC: SchemeSpec = SchemeSpec {
-    dtype: DType { name: "Q8_0", group: GROUP, group_bytes: size_of::<Block>() },
-    ggml_type: Some(8),
-    planes: &[Plane { name: "blocks", group_bytes: size_of::<Block>() }],
-};
-
-impl Scheme for Q8_0 {
-    fn spec(&self) -> &'static SchemeSpec {
-        &SPEC
-    }
-
-    fn quantize(
-        &self,
-        kernels: Kernels,
-        rows: &[f32],
-        cols: usize,
-        _importance: Option<&[f32]>, // ggml's Q8_0 ignores it too
-        planes: &mut [&mut [u8]],
-    ) -> Result<()> {
-        check_shape(&SPEC, rows.len(), cols);
-        let blocks: &mut [Block] = blocks_mut(&SPEC, rows.len(), planes);
-        dispatch!(kernels, quantize(rows, blocks)).map_err(|fault| fault.into_error(&SPEC, rows, cols))
-    }
-
-    fn dequantize(&self, kernels: Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {
-        check_shape(&SPEC, rows.len(), cols);
-        dispatch!(kernels, dequantize(blocks(&SPEC, rows.len(), planes), rows));
-    }
-}
+super::block_scheme!(Q8_0, "Q8_0", 8);
