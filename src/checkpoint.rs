@@ -99,12 +99,12 @@ impl Checkpoint {
         if let Some(located) = self.tensor(role) {
             return Ok(vec![Piece { located, row: 0 }]);
         }
-        let parts = parts(role);
+        let parts = role.parts(&self.config);
         let found: Vec<Piece> = parts
             .iter()
             .filter_map(|&part| {
                 let located = self.tensor(part)?;
-                Some(Piece { located, row: part.fused(&self.config).1 })
+                Some(Piece { located, row: part.offset(&self.config) })
             })
             .collect();
         if !parts.is_empty() && found.len() == parts.len() {
@@ -114,7 +114,9 @@ impl Checkpoint {
         let missing = parts.iter().copied().find(|&part| !found.is_empty() && self.tensor(part).is_none());
         let missing = missing.unwrap_or(role);
         let name = match self.kind {
-            Kind::Safetensors => missing.hf_name(),
+            Kind::Safetensors => {
+                missing.hf_name(self.config.family).or_else(|| parts.first()?.hf_name(self.config.family))
+            }
             Kind::Gguf => missing.gguf_name(),
         };
         let name = name.unwrap_or_else(|| format!("{missing:?}"));
@@ -146,20 +148,11 @@ impl Checkpoint {
                     return Err(error.in_file(self.files[piece.located.file].clone()));
                 }
             }
-            if parts(role).iter().any(|&part| pieces.len() == 1 && self.tensor(part).is_some()) {
+            if role.parts(&self.config).iter().any(|&part| pieces.len() == 1 && self.tensor(part).is_some()) {
                 let name = &pieces[0].located.info.name;
                 bail!(BadConfig, "the checkpoint has {name} and also its parts as separate tensors: which ones count?");
             }
         }
         Ok(())
-    }
-}
-
-/// The tensors that may stand for a fused one.
-fn parts(role: Role) -> Vec<Role> {
-    match role {
-        Role::Qkv(n) => (0..3).map(|part| Role::QkvPart(n, part)).collect(),
-        Role::GateUp(n) => (0..2).map(|part| Role::GateUpPart(n, part)).collect(),
-        _ => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use phiquant::checkpoint::{Checkpoint, Located};
 use phiquant::engine::Backend;
 use phiquant::engine::cpu::Cpu;
 use phiquant::formats::{HeaderReader, safetensors};
-use phiquant::phi::config::Config;
+use phiquant::phi::config::{Config, Family};
 use phiquant::phi::decode::Session;
 use phiquant::phi::model::{DEFAULT_CONTEXT, Loader};
 use phiquant::phi::names::Role;
@@ -40,13 +40,13 @@ fn rows_may_come_in_any_order() {
 
 /// Cuts a tensor into parts, as checkpoints with separate projections have them.
 fn split(checkpoint: &mut Checkpoint, whole: Role, parts: &[Role]) {
-    let name = whole.hf_name().unwrap();
+    let name = whole.hf_name(Family::Phi3).unwrap();
     let at = checkpoint.tensors.iter().position(|it| it.info.name == name).unwrap();
     let whole = checkpoint.tensors.remove(at);
     let mut start = whole.info.span.start;
     for part in parts {
         let mut info = whole.info.clone();
-        (info.name, info.shape) = (part.hf_name().unwrap(), part.shape(&checkpoint.config));
+        (info.name, info.shape) = (part.hf_name(Family::Phi3).unwrap(), part.shape(&checkpoint.config));
         info.span = start..start + info.rows() * info.dtype.row_bytes(info.cols()).unwrap();
         start = info.span.end;
         checkpoint.tensors.push(Located::new(0, info));
@@ -60,14 +60,14 @@ fn separate_projections_equal_fused_ones() {
     let mut checkpoint = GQA.checkpoint();
     for n in 0..2 {
         split(&mut checkpoint, Role::Qkv(n), &[Role::QkvPart(n, 0), Role::QkvPart(n, 1), Role::QkvPart(n, 2)]);
-        split(&mut checkpoint, Role::GateUp(n), &[Role::GateUpPart(n, 0), Role::GateUpPart(n, 1)]);
+        split(&mut checkpoint, Role::FfnUp(n), &[Role::FfnUpPart(n, 0), Role::FfnUpPart(n, 1)]);
     }
     let mut parts = Session::new(load(&checkpoint, GQA.weights, Cpu::default(), None)).unwrap();
     let fused = ready(logits(&mut GQA.session(Cpu::default()), &case.prompt));
     assert_eq!(ready(logits(&mut parts, &case.prompt)), fused);
 
     // One part missing: it is that one which is named.
-    checkpoint.tensors.retain(|it| it.info.name != Role::QkvPart(1, 2).hf_name().unwrap());
+    checkpoint.tensors.retain(|it| it.info.name != Role::QkvPart(1, 2).hf_name(Family::Phi3).unwrap());
     let error = refused(&checkpoint, None);
     assert_eq!(error.kind, ErrorKind::MissingTensor);
     assert_eq!(error.tensor.as_deref(), Some("model.layers.1.self_attn.v_proj.weight"));

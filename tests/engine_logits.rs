@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{GQA, MHA, greedy, logits, logits_match, max_difference, ready};
+use common::{FIXTURES, GQA, MHA, PHI2, PHIMOE, greedy, logits, logits_match, max_difference, ready};
 use phiquant::ErrorKind;
 use phiquant::engine::cpu::Cpu;
 use phiquant::phi::decode::Session;
@@ -26,19 +26,24 @@ fn logits_and_greedy_tokens_equal_transformers() {
 
 #[test]
 fn batches_of_any_size_give_the_same_bits() {
-    for case in GQA.cases() {
-        let mut whole = Session::with_batch(GQA.model(cpu()), 128).unwrap();
-        let expected = ready(logits(&mut whole, &case.prompt));
-        for batch in [1, 3, 64] {
-            let mut session = Session::with_batch(GQA.model(cpu()), batch).unwrap();
-            assert_eq!(ready(logits(&mut session, &case.prompt)), expected, "{} by {batch}", case.name);
+    for fixture in FIXTURES {
+        for case in fixture.cases() {
+            let mut whole = Session::with_batch(fixture.model(cpu()), 128).unwrap();
+            let expected = ready(logits(&mut whole, &case.prompt));
+            for batch in [1, 3, 64] {
+                let mut session = Session::with_batch(fixture.model(cpu()), batch).unwrap();
+                let found = ready(logits(&mut session, &case.prompt));
+                assert_eq!(found, expected, "{} {} by {batch}", fixture.name, case.name);
+            }
         }
     }
 }
 
 #[test]
 fn decoding_equals_a_fresh_prefill_bit_for_bit_on_both_sides_of_the_switch() {
-    for (fixture, case) in [(&MHA, "window"), (&GQA, "crossing"), (&GQA, "long")] {
+    for (fixture, case) in
+        [(&MHA, "window"), (&GQA, "crossing"), (&GQA, "long"), (&PHI2, "short"), (&PHIMOE, "crossing")]
+    {
         let case = fixture.cases().into_iter().find(|it| it.name == case).unwrap();
         let mut session = fixture.session(cpu());
         session.begin(&case.prompt, Sampling::default()).unwrap();

@@ -6,7 +6,7 @@ mod common;
 
 use common::{max_difference, ready};
 use phiquant::engine::cpu::Cpu;
-use phiquant::engine::{Attention, Backend};
+use phiquant::engine::{Attention, Backend, Norm, Routing, Slots};
 use phiquant::num::mix;
 use phiquant::quant::{Kernels, SCHEMES, Scheme};
 #[cfg(target_arch = "wasm32")]
@@ -230,14 +230,29 @@ fn rotation_turns_pairs_and_leaves_values() {
 fn norms_gates_and_sums() {
     let (width, tokens, eps) = (90, 3, 1e-5);
     let (x, y, weight) = (random(1, width * tokens), random(2, width * tokens), random(3, width));
-    let normed = same("rms_norm", |cpu| {
+    let normed = |kind: Norm, bias: Option<&[f32]>| {
+        same("norm", |cpu| {
+            let mut out = cpu.buffer(width * tokens).unwrap();
+            let bias = bias.map(|bias| buffer(cpu, bias));
+            let (x, weight) = (buffer(cpu, &x), buffer(cpu, &weight));
+            cpu.norm(kind, &x, tokens, &weight, bias.as_ref(), eps, &mut out).unwrap();
+            out
+        })
+    };
+    let normed = [normed(Norm::Rms, None), normed(Norm::Layer, Some(&y[..width]))];
+    let bent = same("gelu", |cpu| {
         let mut out = cpu.buffer(width * tokens).unwrap();
-        cpu.rms_norm(&buffer(cpu, &x), tokens, &buffer(cpu, &weight), eps, &mut out).unwrap();
+        cpu.gelu(&buffer(cpu, &x), width * tokens, &mut out).unwrap();
         out
     });
     let gated = same("swiglu", |cpu| {
         let mut out = cpu.buffer(width / 2 * tokens).unwrap();
         cpu.swiglu(&buffer(cpu, &x), tokens, width / 2, &mut out).unwrap();
+        out
+    });
+    let biased = same("add", |cpu| {
+        let mut out = buffer(cpu, &x);
+        cpu.add(&mut out, &buffer(cpu, &weight), width * (tokens - 1)).unwrap();
         out
     });
     let summed = same("add", |cpu| {
@@ -247,10 +262,21 @@ fn norms_gates_and_sums() {
     });
     for t in 0..tokens {
         let x = &x[t * width..][..width];
-        let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
+        let mean = |of: &dyn Fn(f64) -> f64| x.iter().map(|x| of(f64::from(*x))).sum::<f64>() / width as f64;
+        let center = mean(&|x| x);
+        let (square, variance) = (mean(&|x| x.powi(2)), mean(&|x| (x - center).powi(2)));
         for (d, (x, weight)) in x.iter().zip(&weight).enumerate() {
-            let expected = f64::from(*x) / (mean + f64::from(eps)).sqrt() * f64::from(*weight);
-            assert!((f64::from(normed[t * width + d]) - expected).abs() < 1e-5);
+            let (x, weight) = (f64::from(*x), f64::from(*weight));
+            let rms = x / (square + f64::from(eps)).sqrt() * weight;
+            let layer = (x - center) / (variance + f64::from(eps)).sqrt() * weight + f64::from(y[d]);
+            for (normed, expected) in normed.iter().zip([rms, layer]) {
+                assert!((f64::from(normed[t * width + d]) - expected).abs() < 2e-5);
+            }
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            let expected = x / 2.0 * (1.0 + inner.tanh());
+            assert!((f64::from(bent[t * width + d]) - expected).abs() < 1e-6 * (1.0 + expected.abs()));
+            let added = if t + 1 < tokens { weight as f32 } else { 0.0 };
+            assert_eq!(biased[t * width + d], x as f32 + added);
         }
         let (gates, ups) = x.split_at(width / 2);
         for (d, (gate, up)) in gates.iter().zip(ups).enumerate() {
@@ -261,5 +287,127 @@ fn norms_gates_and_sums() {
     }
     for (i, sum) in summed.iter().enumerate() {
         assert_eq!(*sum, if i < width { x[i] + y[i] } else { x[i] });
+    }
+}
+
+/// A token's experts and weights in f64: the law of [`Backend::route`], written as transformers writes it.
+fn choose(routing: Routing, scores: &[f64]) -> Vec<(usize, f64)> {
+    let mut left = scores.to_vec();
+    let mut chosen = Vec::new();
+    for _ in 0..2 {
+        let (best, most) = (0..left.len()).fold((0, f64::MIN), |a, i| if left[i] > a.1 { (i, left[i]) } else { a });
+        let weight = match routing {
+            Routing::SparseMixer { jitter } => {
+                let masked = |i: &usize| (most - scores[*i]) / scores[*i].abs().max(most) > 2.0 * f64::from(jitter);
+                let close = (0..left.len()).filter(|i| !masked(i)).map(|i| (left[i] - most).exp());
+                1.0 / close.sum::<f64>()
+            }
+            Routing::Softmax => most.exp(),
+        };
+        chosen.push((best, weight));
+        left[best] = f64::NEG_INFINITY;
+    }
+    let sum = if routing == Routing::Softmax { chosen.iter().map(|(_, weight)| weight).sum() } else { 1.0 };
+    chosen.iter().map(|(best, weight)| (*best, weight / sum)).collect()
+}
+
+#[test]
+fn tokens_find_their_experts() {
+    let (tokens, count) = (200, 16);
+    // Scores that are close to each other, positive, negative, and of both signs; and ones that are equal.
+    let mut scores = random(7, tokens * count);
+    for (t, scores) in scores.chunks_exact_mut(count).enumerate() {
+        let (center, spread) = [(3.0, 0.1), (-3.0, 0.1), (0.0, 1.0), (8.0, 1.0), (0.0, 0.0)][t % 5];
+        scores.iter_mut().for_each(|score| *score = center + spread * *score);
+    }
+    let slots = Slots { tokens, used: 2, own: false };
+    for routing in [Routing::SparseMixer { jitter: 0.01 }, Routing::Softmax] {
+        let routes = same("route", |cpu| {
+            let mut routes = cpu.buffer(tokens * 4).unwrap();
+            cpu.route(routing, &buffer(cpu, &scores), count, slots, &mut routes).unwrap();
+            routes
+        });
+        let mut shared = 0;
+        for (scores, routes) in scores.chunks_exact(count).zip(routes.chunks_exact(4)) {
+            let scores: Vec<f64> = scores.iter().map(|score| f64::from(*score)).collect();
+            for (k, (expert, weight)) in choose(routing, &scores).into_iter().enumerate() {
+                assert_eq!(routes[k], expert as f32, "{routing:?} {scores:?}");
+                assert!((f64::from(routes[2 + k]) - weight).abs() < 1e-5, "{routing:?} {routes:?}, not {weight}");
+                shared += usize::from(weight < 0.999);
+            }
+        }
+        assert!(shared > 100, "weights below 1 are tested too");
+    }
+}
+
+#[test]
+fn each_slot_is_multiplied_by_its_expert() {
+    for scheme in SCHEMES.iter().take(4) {
+        let dtype = scheme.spec().dtype;
+        // Odd sizes: tiles do not fill an expert's rows.
+        let (count, rows, cols, tokens, used) = (5, 13, 2 * dtype.group.max(32), 9, 2);
+        let (bytes, _) = quantized(*scheme, 8, count * rows, cols);
+        let experts: Vec<usize> = (0..tokens * used).map(|slot| (slot * slot + slot / 3) % count).collect();
+        let routes: Vec<f32> = experts
+            .chunks_exact(used)
+            .flat_map(|pair| pair.iter().map(|e| *e as f32).chain([0.25, 0.5]).collect::<Vec<_>>())
+            .collect();
+        let x = random(3, tokens * used * cols);
+        for own in [false, true] {
+            let slots = Slots { tokens, used, own };
+            let (first, width) = (4, rows + 7);
+            let ours = same(dtype.name, |cpu| {
+                let mut stack = cpu.stack(dtype, count, rows, cols).unwrap();
+                let middle = bytes.len() / (count * rows) * 31;
+                cpu.fill(&mut stack, 31, &bytes[middle..]).unwrap();
+                cpu.fill(&mut stack, 0, &bytes[..middle]).unwrap();
+                let mut out = buffer(cpu, &vec![-7.0; tokens * used * width]);
+                let (routes, x) = (buffer(cpu, &routes), buffer(cpu, &x));
+                cpu.matmul_routed(&stack, &routes, &x, slots, first, width, &mut out).unwrap();
+                let mut mixed = cpu.buffer(tokens * width).unwrap();
+                cpu.combine(&out, &routes, slots, width, &mut mixed).unwrap();
+                (out, mixed)
+            });
+            let cpu = Cpu::default();
+            for (slot, expert) in experts.iter().enumerate() {
+                let mut matrix = cpu.matrix(dtype, rows, cols).unwrap();
+                let expert_bytes = bytes.len() / count;
+                cpu.fill(&mut matrix, 0, &bytes[expert * expert_bytes..][..expert_bytes]).unwrap();
+                let line = if own { slot } else { slot / used };
+                let mut expected = buffer(&cpu, &vec![-7.0; width]);
+                let x = buffer(&cpu, &x[line * cols..][..cols]);
+                cpu.matmul_at(&matrix, &x, 1, first, width, &mut expected).unwrap();
+                assert_eq!(ours.0[slot * width..][..width], expected, "{} slot {slot}", dtype.name);
+            }
+            for (i, mixed) in ours.1.iter().enumerate() {
+                let pair = &ours.0[i / width * used * width + i % width..];
+                assert_eq!(*mixed, 0.25 * pair[0] + 0.5 * pair[width]);
+            }
+        }
+    }
+}
+
+#[test]
+fn matrices_side_by_side_fill_their_columns() {
+    for scheme in SCHEMES.iter().take(4) {
+        let dtype = scheme.spec().dtype;
+        let (rows, cols) = (13, 2 * dtype.group.max(32));
+        let (bytes, _) = quantized(*scheme, 4, rows, cols);
+        for tokens in [1, 2, 11] {
+            let x = random(9, tokens * cols);
+            let (alone, beside) = same(dtype.name, |cpu| {
+                let mut matrix = cpu.matrix(dtype, rows, cols).unwrap();
+                cpu.fill(&mut matrix, 0, &bytes).unwrap();
+                let (mut alone, mut beside) = (cpu.buffer(tokens * rows).unwrap(), cpu.buffer(tokens * 40).unwrap());
+                cpu.matmul(&matrix, &buffer(cpu, &x), tokens, &mut alone).unwrap();
+                cpu.matmul_at(&matrix, &buffer(cpu, &x), tokens, 20, 40, &mut beside).unwrap();
+                (alone, beside)
+            });
+            for (i, beside) in beside.iter().enumerate() {
+                let (t, column) = (i / 40, i % 40);
+                let expected = if (20..20 + rows).contains(&column) { alone[t * rows + column - 20] } else { 0.0 };
+                assert_eq!(*beside, expected, "{}", dtype.name);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! config.json in both spellings, its defaults, and what is refused.
 
 use phiquant::ErrorKind;
-use phiquant::phi::config::Config;
+use phiquant::phi::config::{Activation, Biases, Config, Experts, Family, Norm, Routing};
 
 /// Phi-4-mini's shape in the Hub's spelling, scaled down.
 fn hub(extra: &str) -> String {
@@ -70,6 +70,74 @@ fn defaults_are_those_of_transformers() {
     assert_eq!((config.bos, config.eos, config.pad), (Some(1), vec![32000], Some(32000)));
 }
 
+/// A Phi-3.5-MoE in the Hub's spelling with its defaults, and a field.
+fn moe(field: &str) -> String {
+    format!(r#"{{"architectures": ["PhiMoEForCausalLM"], "model_type": "phimoe", {field}}}"#)
+}
+
+#[test]
+fn phi2_in_every_spelling() {
+    let defaults = Config::from_json(r#"{"model_type": "phi"}"#, None).unwrap();
+    assert_eq!((defaults.architecture.as_str(), defaults.family), ("PhiForCausalLM", Family::Phi2));
+    assert_eq!((defaults.vocab, defaults.hidden, defaults.ffn, defaults.layers), (51200, 2048, 8192, 24));
+    assert_eq!((defaults.heads, defaults.kv_heads, defaults.head_dim, defaults.rope.dim), (32, 32, 64, 32));
+    assert_eq!((defaults.norm, defaults.norm_eps, defaults.parallel), (Norm::Layer, 1e-5, true));
+    assert_eq!((defaults.activation, defaults.tied), (Activation::Gelu, false));
+    assert_eq!(defaults.biases, Biases { norm: true, attention: true, ffn: true, output: true });
+    assert_eq!((defaults.bos, defaults.eos.as_slice(), defaults.pad), (Some(1), &[2][..], None));
+
+    // microsoft/phi-2, shortened: today's spelling, that of transformers 5, and the first one.
+    let hub = r#"{"architectures": ["PhiForCausalLM"], "model_type": "phi", "hidden_size": 2560, "intermediate_size": 10240,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "gelu_new",
+        "layer_norm_eps": 1e-05, "max_position_embeddings": 2048, "partial_rotary_factor": 0.4, "qk_layernorm": false,
+        "rope_scaling": null, "rope_theta": 10000.0, "tie_word_embeddings": false, "torch_dtype": "float16",
+        "vocab_size": 51200, "bos_token_id": 50256, "eos_token_id": 50256}"#;
+    let new = hub.replace(r#""rope_scaling": null, "rope_theta": 10000.0,"#, "").replace(
+        r#""partial_rotary_factor": 0.4"#,
+        r#""rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4}"#,
+    );
+    let old = r#"{"architectures": ["PhiForCausalLM"], "model_type": "phi-msft", "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-05, "n_embd": 2560, "n_head": 32, "n_head_kv": null, "n_inner": null, "n_layer": 32,
+        "n_positions": 2048, "rotary_dim": 32, "tie_word_embeddings": false, "torch_dtype": "float16", "vocab_size": 51200,
+        "bos_token_id": 50256, "eos_token_id": 50256}"#;
+    let config = Config::from_json(hub, None).unwrap();
+    assert_eq!((config.hidden, config.ffn, config.layers, config.head_dim, config.rope.dim), (2560, 10240, 32, 80, 32));
+    assert_eq!((config.context, config.original_context), (2048, 2048));
+    assert_eq!(Config::from_json(&new, None).unwrap(), config);
+    assert_eq!(Config::from_json(old, None).unwrap(), config);
+}
+
+#[test]
+fn mixtures_of_experts() {
+    let config = Config::from_json(&moe(r#""torch_dtype": "bfloat16""#), None).unwrap();
+    assert_eq!((config.vocab, config.hidden, config.ffn, config.layers), (32064, 4096, 6400, 32));
+    assert_eq!((config.heads, config.kv_heads, config.context, config.rope.theta), (32, 8, 131_072, 1e6));
+    assert_eq!((config.norm, config.parallel, config.activation), (Norm::Layer, false, Activation::SwiGlu));
+    assert_eq!(config.biases, Biases { norm: true, ..Biases::default() });
+    let routing = Routing::SparseMixer { jitter: 0.01 };
+    assert_eq!(config.experts, Some(Experts { count: 16, used: 2, routing }));
+    assert_eq!(config, Config::from_json(r#"{"model_type": "phimoe"}"#, None).unwrap());
+
+    let factors =
+        |base: f32| format!("[{}]", (0..64).map(|i| format!("{}", base + i as f32)).collect::<Vec<_>>().join(","));
+    let text = moe(&format!(
+        r#""attention_bias": true, "lm_head_bias": true, "router_jitter_noise": 0.02, "rope_theta": 10000.0,
+        "original_max_position_embeddings": 4096, "rope_scaling": {{"type": "longrope", "short_factor": {},
+        "long_factor": {}, "short_mscale": 1.24, "long_mscale": 1.3, "original_max_position_embeddings": 4096}}"#,
+        factors(1.0),
+        factors(2.0)
+    ));
+    let config = Config::from_json(&text, None).unwrap();
+    assert_eq!(config.biases, Biases { norm: true, attention: true, ffn: false, output: true });
+    assert_eq!(config.experts.unwrap().routing, Routing::SparseMixer { jitter: 0.02 });
+    let long = config.rope.long.unwrap();
+    assert_eq!((long.mscale, long.attention_factor), (Some([1.24, 1.3]), 1.190_238_1));
+    // Phi-tiny-MoE's heads are not as wide as its stream.
+    let tiny = moe(r#""num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "intermediate_size": 448"#);
+    let tiny = Config::from_json(&tiny, None).unwrap();
+    assert_eq!((tiny.hidden, tiny.head_dim, tiny.rope.dim), (4096, 128, 128));
+}
+
 #[test]
 fn end_tokens_come_from_both_files() {
     let generation = r#"{"eos_token_id": [999, 7, 8], "do_sample": true}"#;
@@ -87,8 +155,7 @@ fn what_is_refused_and_why() {
     let set = |field: &str, value: &str| hub(&format!(r#", "{field}": {value}"#));
     let cases = [
         (arch("LlamaForCausalLM"), NotAPhi, "LlamaForCausalLM"),
-        (arch("PhiForCausalLM"), Unsupported, "Phi-2"),
-        (arch("PhiMoEForCausalLM"), Unsupported, "mixture of experts"),
+        (arch("MixFormerSequentialForCausalLM"), Unsupported, "first release"),
         (arch("Phi3SmallForCausalLM"), Unsupported, "Phi-3-small"),
         (arch("Phi3VForCausalLM"), Unsupported, "vision"),
         (arch("Phi4MMForCausalLM"), Unsupported, "multimodal"),
@@ -117,6 +184,12 @@ fn what_is_refused_and_why() {
         (set("eos_token_id", "\"<|end|>\""), BadConfig, "eos_token_id"),
         (set("tie_word_embeddings", "1"), BadConfig, "tie_word_embeddings"),
         (set("hidden_act", "\"gelu\""), Unsupported, "hidden_act"),
+        (moe(r#""num_experts_per_tok": 3"#), Unsupported, "num_experts_per_tok"),
+        (moe(r#""num_local_experts": 1"#), BadConfig, "num_local_experts"),
+        (moe(r#""router_jitter_noise": -1"#), BadConfig, "router_jitter_noise"),
+        (moe(r#""hidden_act": "gelu_new""#), Unsupported, "hidden_act"),
+        (r#"{"model_type": "phi", "hidden_act": "silu"}"#.into(), Unsupported, "hidden_act"),
+        (r#"{"model_type": "phi", "qk_layernorm": true}"#.into(), Unsupported, "qk_layernorm"),
         (set("quantization_config", "{\"bits\": 4}"), Unsupported, "quantized already"),
     ];
     for (text, kind, word) in cases {

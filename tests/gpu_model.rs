@@ -29,6 +29,11 @@ fn elementwise_operations_equal_the_cpus() {
 }
 
 #[test]
+fn experts_equal_the_cpus() {
+    run(cases::experts_equal_the_cpus());
+}
+
+#[test]
 fn attention_equals_the_cpus() {
     run(cases::attention_equals_the_cpus());
 }

@@ -36,6 +36,7 @@ browser_tests![
     model::matmul_equals_the_dequantized_product,
     model::odd_widths_work,
     model::elementwise_operations_equal_the_cpus,
+    model::experts_equal_the_cpus,
     model::attention_equals_the_cpus,
     model::logits_and_tokens_equal_transformers,
     model::matrices_in_many_parts_give_the_same_bits,

@@ -1,6 +1,7 @@
-"""Makes tests/fixtures/gguf: tiny Phi-3 checkpoints, and what llama.cpp's own tools make of them.
+"""Makes tests/fixtures/gguf: tiny Phi checkpoints, and what llama.cpp's own tools make of them.
 
-    python tools/gguf_fixtures.py LLAMA_CPP_SOURCES
+    python tools/gguf_fixtures.py LLAMA_CPP_SOURCES             # all
+    python tools/gguf_fixtures.py LLAMA_CPP_SOURCES phi-2-tiny  # one of them
 
 LLAMA_CPP_SOURCES holds convert_hf_to_gguf.py (vendor/llama.cpp in llama-cpp-python's sdist). Needs torch, transformers,
 tokenizers, sentencepiece, gguf and llama-cpp-python; made with 2.15.0, 5.23.0, 0.23.3, 0.2.3, 0.19.0 and 0.3.36.
@@ -22,7 +23,7 @@ import llama_cpp
 import sentencepiece
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 ROOT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "gguf"
 O200K = (
@@ -63,6 +64,39 @@ def byte_level(regex, tokens):
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer.add_tokens(["<tool▁call>"])
+    return tokenizer
+
+
+def save_codegen(folder, tokens):
+    """A tokenizer of Phi-2's kind: GPT-2's rule, then runs of spaces and tabs as added tokens."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=tokens, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    runs = [" " * n for n in range(7, 1, -1)] + ["\t" * n for n in range(4, 1, -1)]
+    tokenizer.add_tokens([AddedToken(run, normalized=True, special=False) for run in runs])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    made = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "added_tokens.json").write_text(
+        json.dumps({token["content"]: token["id"] for token in made["added_tokens"] if not token["special"]}, indent=2)
+    )
+    decoder = {
+        str(token["id"]): {key: value for key, value in token.items() if key != "id"} for token in made["added_tokens"]
+    }
+    config = {
+        "add_prefix_space": False,
+        "added_tokens_decoder": decoder,
+        "bos_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": True,
+        "eos_token": "<|endoftext|>",
+        "model_max_length": 2048,
+        "tokenizer_class": "CodeGenTokenizer",
+        "unk_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2))
     return tokenizer
 
 
@@ -170,10 +204,13 @@ def sentencepiece_json(folder, added):
     }
 
 
-def save_model(folder, dtype, shard="1GB", **fields):
+def save_model(folder, dtype, shard="1GB", kind="Phi3", **fields):
     torch.manual_seed(sum(folder.name.encode()))
-    config = transformers.Phi3Config(**fields)
-    model = transformers.Phi3ForCausalLM(config).to(dtype)
+    config = getattr(transformers, f"{kind}Config")(**fields)
+    model = getattr(transformers, f"{kind}ForCausalLM")(config).to(dtype)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):  # transformers begins with zeros
+            parameter.data = (0.1 * torch.randn(parameter.shape)).to(dtype)
     model.save_pretrained(folder, max_shard_size=shard)
     return config
 
@@ -189,7 +226,10 @@ def hub_spelling(folder):
     rope.pop("original_max_position_embeddings", None)
     config["rope_scaling"] = {"type": kind, **rope} if kind != "default" else None
     config["torch_dtype"] = config.pop("dtype")
-    config["_name_or_path"] = "someone/Phi-3-tiny-4k-instruct"
+    if config["architectures"] == ["Phi3ForCausalLM"]:
+        config["_name_or_path"] = "someone/Phi-3-tiny-4k-instruct"
+    if config["architectures"] == ["PhimoeForCausalLM"]:
+        config["architectures"] = ["PhiMoEForCausalLM"]
     path.write_text(json.dumps(config, indent=2))
 
 
@@ -236,6 +276,37 @@ def make_checkpoints(work):
     )
 
 
+    phi2 = work / "phi-2-tiny"
+    phi2.mkdir()
+    tokenizer = save_codegen(phi2, 285)
+    end = tokenizer.token_to_id("<|endoftext|>")
+    save_model(
+        phi2, torch.float16, kind="Phi", vocab_size=300, hidden_size=64, intermediate_size=256, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=128, bos_token_id=end, eos_token_id=end,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    )
+    hub_spelling(phi2)
+
+    moe = work / "Phi-3.5-MoE-tiny"
+    moe.mkdir()
+    save_sentencepiece(moe, 420)
+    factors = [round(1.0 + 0.1 * i, 3) for i in range(4)]
+    save_model(
+        moe, torch.bfloat16, kind="Phimoe", vocab_size=430, hidden_size=32, intermediate_size=256, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, num_local_experts=4, max_position_embeddings=512,
+        original_max_position_embeddings=128, sliding_window=512, attention_bias=True, lm_head_bias=True,
+        bos_token_id=1, eos_token_id=420, pad_token_id=420,
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 128,
+            "short_factor": factors, "long_factor": [2 * f for f in factors], "short_mscale": 1.2, "long_mscale": 1.2,
+        },
+    )
+    hub_spelling(moe)
+    config = json.loads((moe / "config.json").read_text())
+    config["rope_scaling"]["original_max_position_embeddings"] = 128
+    (moe / "config.json").write_text(json.dumps(config, indent=2))
+
+
 def convert(sources, checkpoint, out, kind, pre):
     """convert_hf_to_gguf.py. It knows tokenizers by a hash over ids, which no tiny vocabulary can have."""
     import conversion.base
@@ -266,17 +337,20 @@ PLAIN = ["f32", "f16", "bf16"]
 QUANTIZED = {"Q8_0": 7, "Q4_0": 2, "Q6_K": 18}
 # One of either tool; the others differ in a number or two.
 HEADS = ["F16", "Q4_0"]
-PRE = {"tiny-phi3-spm": "default", "Phi-4-mini-tiny": "gpt-4o", "phi4": "dbrx"}
+PRE = {"tiny-phi3-spm": "default", "Phi-4-mini-tiny": "gpt-4o", "phi4": "dbrx", "phi-2-tiny": "phi-2", "Phi-3.5-MoE-tiny": "default"}
 
 
 def main():
     sources = Path(sys.argv[1])
     sys.path[:0] = [str(sources), str(sources / "gguf-py")]
-    shutil.rmtree(ROOT, ignore_errors=True)
-    ROOT.mkdir(parents=True)
-    make_checkpoints(ROOT)
-    for name, pre in PRE.items():
-        folder = ROOT / name
+    names = sys.argv[2:] or list(PRE)
+    with tempfile.TemporaryDirectory() as temporary:
+        make_checkpoints(Path(temporary))
+        for name in names:
+            shutil.rmtree(ROOT / name, ignore_errors=True)
+            shutil.copytree(Path(temporary) / name, ROOT / name)
+    for name in names:
+        folder, pre = ROOT / name, PRE[name]
         for path in folder.iterdir():
             path.chmod(0o644)
         expected = {}

@@ -7,7 +7,7 @@ use crate::formats::{Header, HeaderReader, Need, gguf, safetensors};
 use crate::phi::config::Config;
 use crate::phi::names::{Role, is_derived};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -199,6 +199,7 @@ fn locate(
 ) -> Result<Vec<Located>> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut tensors = Vec::new();
+    let known = known_roles(config);
     for (file, header) in headers.iter().enumerate() {
         for info in &header.tensors {
             let at = |kind: ErrorKind, what: String| {
@@ -212,7 +213,7 @@ fn locate(
                 Kind::Safetensors => Role::from_hf(&info.name),
                 Kind::Gguf => Role::from_gguf(&info.name),
             };
-            let role = role.filter(|role| role.layer().is_none_or(|layer| layer < config.layers));
+            let role = role.filter(|role| known.contains(role));
             let needless = role == Some(Role::Output) && config.tied;
             match role {
                 Some(_) if needless => {
@@ -237,6 +238,17 @@ fn locate(
         }
     }
     Ok(tensors)
+}
+
+/// What a tensor may be for: whatever the model has, whole or in parts, LongRoPE's factors, and an output matrix that a
+/// tied embedding makes needless.
+fn known_roles(config: &Config) -> HashSet<Role> {
+    let mut roles: HashSet<Role> = Role::all(config).into_iter().collect();
+    for role in roles.clone() {
+        roles.extend(role.parts(config));
+    }
+    roles.extend([Role::RopeFactorsLong, Role::RopeFactorsShort, Role::Output]);
+    roles
 }
 
 /// The index and the files agree on which tensor is where.

@@ -70,10 +70,10 @@ impl<B: Backend> RopeTables<B> {
             let short = backend.upload(&table(rope, None, 1.0, context)?)?;
             return Ok(Self { short, long: None, original_context: usize::MAX });
         };
-        let scale = long.attention_factor;
-        let short = table(rope, Some(&long.short), scale, context.min(original_context))?;
+        let scales = long.mscale.unwrap_or([long.attention_factor; 2]);
+        let short = table(rope, Some(&long.short), scales[0], context.min(original_context))?;
         let long = match context > original_context {
-            true => Some(backend.upload(&table(rope, Some(&long.long), scale, context)?)?),
+            true => Some(backend.upload(&table(rope, Some(&long.long), scales[1], context)?)?),
             false => None,
         };
         Ok(Self { short: backend.upload(&short)?, long, original_context })

@@ -3,6 +3,8 @@
 pub mod gguf;
 mod json;
 
+pub use crate::engine::{Norm, Routing};
+
 use crate::bail;
 use crate::error::Result;
 
@@ -11,16 +13,26 @@ use crate::error::Result;
 pub struct Config {
     /// `Phi3ForCausalLM`.
     pub architecture: String,
+    /// Whose names and keys the checkpoint has; what it computes is in the other fields.
+    pub family: Family,
     pub vocab: usize,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width of the feed-forward layer (half of gate_up's rows).
+    /// Width of the feed-forward layer (half of gate_up's rows), or of one expert.
     pub ffn: usize,
     pub layers: usize,
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
+    pub norm: Norm,
     pub norm_eps: f32,
+    /// Attention and the feed-forward layer read the same norm and are added to the stream together.
+    pub parallel: bool,
+    pub activation: Activation,
+    /// What has a bias besides its weights.
+    pub biases: Biases,
+    /// A mixture of experts in place of the feed-forward layer.
+    pub experts: Option<Experts>,
     /// The output matrix is the token embedding.
     pub tied: bool,
     /// Attend to at most this many latest tokens, the present one included.
@@ -35,6 +47,45 @@ pub struct Config {
     /// tokens that llama.cpp takes for an end by their text.
     pub eos: Vec<u32>,
     pub pad: Option<u32>,
+}
+
+/// Architectures that share names of tensors and keys, as llama.cpp groups them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Phi-1, Phi-1.5, Phi-2.
+    Phi2,
+    /// Phi-3, Phi-3.5, Phi-4.
+    Phi3,
+    /// Phi-3.5-MoE, Phi-mini-MoE, Phi-tiny-MoE.
+    PhiMoe,
+}
+
+/// What stands between the matrices of the feed-forward layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// silu(gate) · up, of a first matrix that makes both.
+    SwiGlu,
+    /// GELU by its formula with tanh (transformers' `gelu_new`).
+    Gelu,
+}
+
+/// What has a bias besides its weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Biases {
+    pub norm: bool,
+    /// Queries, keys, values, and attention's output.
+    pub attention: bool,
+    pub ffn: bool,
+    /// The logits.
+    pub output: bool,
+}
+
+/// A mixture of experts: `used` of `count` feed-forward layers take part for each token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Experts {
+    pub count: usize,
+    pub used: usize,
+    pub routing: Routing,
 }
 
 /// Rotary position embedding.
@@ -58,48 +109,82 @@ pub struct LongRope {
     pub long: Vec<f32>,
     /// sqrt(1 + ln(context/original) / ln(original)), unless the configuration names another.
     pub attention_factor: f32,
+    /// What Phi-3.5-MoE has in place of it, for short and for long lengths; GGUF has no key for it.
+    pub mscale: Option<[f32; 2]>,
 }
 
-/// The one architecture that is supported, as config.json and as GGUF spell it.
-pub const ARCHITECTURE: &str = "Phi3ForCausalLM";
-pub const GGUF_ARCHITECTURE: &str = "phi3";
+/// Architectures that run: as config.json names them, its model_type, as GGUF names them.
+const ARCHITECTURES: &[(&str, &str, &str, Family)] = &[
+    ("Phi3ForCausalLM", "phi3", "phi3", Family::Phi3),
+    ("PhiForCausalLM", "phi", "phi2", Family::Phi2),
+    ("PhiForCausalLM", "phi-msft", "phi2", Family::Phi2),
+    ("PhiMoEForCausalLM", "phimoe", "phimoe", Family::PhiMoe),
+    ("PhimoeForCausalLM", "phimoe", "phimoe", Family::PhiMoe),
+];
 
-const SUPPORTED: &str = "supported is Phi3ForCausalLM: Phi-3 mini and medium, Phi-3.5-mini, Phi-4, Phi-4-mini and what is fine-tuned from them";
+const SUPPORTED: &str = "supported are Phi-1, Phi-1.5 and Phi-2 (PhiForCausalLM), Phi-3 mini and medium, Phi-3.5-mini, Phi-4 and Phi-4-mini (Phi3ForCausalLM), Phi-3.5-MoE and its smaller kin (PhiMoEForCausalLM), and what is fine-tuned from them";
 
 /// Architectures of other Phis, and what to tell a person who brings one.
 const VARIANTS: &[(&str, &str)] = &[
-    ("PhiForCausalLM", "Phi-1, Phi-1.5 and Phi-2 (parallel blocks, LayerNorm with bias)"),
-    ("MixFormerSequentialForCausalLM", "the first release of Phi-1.5"),
-    ("PhiMoEForCausalLM", "Phi-3.5-MoE (a mixture of experts)"),
-    ("PhimoeForCausalLM", "Phi-3.5-MoE (a mixture of experts)"),
+    ("MixFormerSequentialForCausalLM", "the first release of Phi-1 and Phi-1.5; their repositories have newer files"),
     ("Phi3SmallForCausalLM", "Phi-3-small (block-sparse attention)"),
     ("Phi3VForCausalLM", "Phi-3-vision and Phi-3.5-vision (images)"),
     ("Phi4MMForCausalLM", "Phi-4-multimodal (images and speech)"),
     ("Phi4MultimodalForCausalLM", "Phi-4-multimodal (images and speech)"),
     ("Phi4FlashForCausalLM", "Phi-4-mini-flash (state space layers)"),
     ("Phi4ForCausalLMV", "Phi-4-vision (images)"),
-    ("phi2", "Phi-1, Phi-1.5 and Phi-2 (parallel blocks, LayerNorm with bias)"),
-    ("phimoe", "Phi-3.5-MoE (a mixture of experts)"),
 ];
 
-/// Refuses every architecture but the supported one.
-fn check_architecture(name: &str, supported: &str) -> Result<()> {
-    if name == supported {
-        return Ok(());
+impl Family {
+    /// GGUF's `general.architecture`, and the prefix of its keys.
+    pub fn gguf(self) -> &'static str {
+        ARCHITECTURES.iter().find(|line| line.3 == self).map_or("", |line| line.2)
     }
-    if let Some((_, what)) = VARIANTS.iter().find(|(variant, _)| *variant == name) {
-        bail!(Unsupported, "{name} is {what}, which phiquant cannot run yet; {SUPPORTED}");
+
+    /// The architecture that config.json would name.
+    pub fn architecture(self) -> &'static str {
+        ARCHITECTURES.iter().find(|line| line.3 == self).map_or("", |line| line.0)
     }
-    if name.to_ascii_lowercase().starts_with("phi") {
-        bail!(Unsupported, "{name} is a Phi that phiquant does not know; {SUPPORTED}");
+
+    /// config.json's `model_type`.
+    pub fn model_type(self) -> &'static str {
+        ARCHITECTURES.iter().find(|line| line.3 == self).map_or("", |line| line.1)
     }
-    bail!(NotAPhi, "this checkpoint is a {name}, not a Phi; {SUPPORTED}")
+
+    /// The family of an architecture by config.json's or GGUF's name; `Unsupported` for other Phis, `NotAPhi`.
+    fn named(name: &str) -> Result<Family> {
+        if let Some((.., family)) = ARCHITECTURES.iter().find(|(hf, _, gguf, _)| *hf == name || *gguf == name) {
+            return Ok(*family);
+        }
+        if let Some((_, what)) = VARIANTS.iter().find(|(variant, _)| *variant == name) {
+            bail!(Unsupported, "{name} is {what}, which phiquant cannot run yet; {SUPPORTED}");
+        }
+        if name.to_ascii_lowercase().starts_with("phi") {
+            bail!(Unsupported, "{name} is a Phi that phiquant does not know; {SUPPORTED}");
+        }
+        bail!(NotAPhi, "this checkpoint is a {name}, not a Phi; {SUPPORTED}")
+    }
+
+    const fn norm(self) -> Norm {
+        match self {
+            Family::Phi3 => Norm::Rms,
+            Family::Phi2 | Family::PhiMoe => Norm::Layer,
+        }
+    }
+
+    const fn activation(self) -> Activation {
+        match self {
+            Family::Phi2 => Activation::Gelu,
+            Family::Phi3 | Family::PhiMoe => Activation::SwiGlu,
+        }
+    }
 }
 
 /// Sizes beyond these are a damaged file, not a model: they keep every later product within 64 bits.
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_VOCAB: usize = 1 << 20;
 const MAX_LAYERS: usize = 4096;
+const MAX_EXPERTS: usize = 1024;
 
 impl Config {
     /// Relations among the fields that the forward pass takes for granted.
@@ -128,7 +213,7 @@ impl Config {
             bail!(BadConfig, "num_attention_heads ({}) · head_dim ({}) is too large", self.heads, self.head_dim);
         }
         if !self.norm_eps.is_finite() || self.norm_eps < 0.0 {
-            bail!(BadConfig, "rms_norm_eps is {}; it must be a small positive number", self.norm_eps);
+            bail!(BadConfig, "rms_norm_eps or layer_norm_eps is {}; it must be a small positive number", self.norm_eps);
         }
         let rope = &self.rope;
         if rope.dim == 0 || rope.dim > self.head_dim || !rope.dim.is_multiple_of(2) {
@@ -143,12 +228,31 @@ impl Config {
             bail!(BadConfig, "rope_theta is {}; it must be positive", rope.theta);
         }
         if let Some(long) = &rope.long {
-            if !long.attention_factor.is_finite() || long.attention_factor <= 0.0 {
-                bail!(BadConfig, "LongRoPE's attention factor is {}; it must be positive", long.attention_factor);
+            for factor in long.mscale.iter().flatten().chain([&long.attention_factor]) {
+                if !factor.is_finite() || *factor <= 0.0 {
+                    bail!(BadConfig, "LongRoPE's attention factor is {factor}; it must be positive");
+                }
             }
             for (field, factors) in [("short_factor", &long.short), ("long_factor", &long.long)] {
                 if factors.iter().any(|f| !f.is_finite() || *f <= 0.0) {
                     bail!(BadConfig, "LongRoPE's {field} has a number that is not positive");
+                }
+            }
+        }
+        if let Some(experts) = &self.experts {
+            let Experts { count, used, routing } = *experts;
+            if count == 0 || count > MAX_EXPERTS || used == 0 || used > count {
+                bail!(
+                    BadConfig,
+                    "num_experts_per_tok is {used} and num_local_experts {count}: it takes 1 to {MAX_EXPERTS}"
+                );
+            }
+            if let Routing::SparseMixer { jitter } = routing {
+                if used != 2 {
+                    bail!(Unsupported, "num_experts_per_tok is {used}; SparseMixer chooses two");
+                }
+                if !jitter.is_finite() || jitter < 0.0 {
+                    bail!(BadConfig, "router_jitter_noise is {jitter}; it must be a small positive number");
                 }
             }
         }

@@ -35,32 +35,62 @@ pub struct Model<B: Backend> {
     /// `[vocab, hidden]`.
     pub(super) embedding: B::Matrix,
     pub(super) layers: Vec<Layer<B>>,
-    /// `[hidden]`.
-    pub(super) output_norm: B::Buffer,
+    pub(super) output_norm: NormWeights<B>,
     /// `[vocab, hidden]`; `None`: the embedding, tied.
     pub(super) output: Option<B::Matrix>,
+    /// `[vocab]`.
+    pub(super) output_bias: Option<B::Buffer>,
     pub(super) rope: RopeTables<B>,
 }
 
 /// One layer's weights.
 pub(super) struct Layer<B: Backend> {
-    /// `[hidden]`.
-    pub attention_norm: B::Buffer,
+    pub attention_norm: NormWeights<B>,
     /// `[(heads + 2·kv_heads)·head_dim, hidden]`.
-    pub qkv: B::Matrix,
+    pub qkv: Linear<B>,
     /// `[hidden, heads·head_dim]`.
-    pub attention_output: B::Matrix,
-    /// `[hidden]`.
-    pub ffn_norm: B::Buffer,
-    /// `[2·ffn, hidden]`.
-    pub gate_up: B::Matrix,
-    /// `[hidden, ffn]`.
-    pub ffn_down: B::Matrix,
+    pub attention_output: Linear<B>,
+    /// `None`: the feed-forward layer reads the attention's norm.
+    pub ffn_norm: Option<NormWeights<B>>,
+    pub ffn: Ffn<B>,
+}
+
+/// `[hidden]`, both.
+pub(super) struct NormWeights<B: Backend> {
+    pub weight: B::Buffer,
+    pub bias: Option<B::Buffer>,
+}
+
+/// Rows of weights, and a bias for each.
+pub(super) struct Linear<B: Backend> {
+    /// One matrix, or several of different types, each with its first row.
+    pub matrices: Vec<(usize, B::Matrix)>,
+    /// Rows of all.
+    pub rows: usize,
+    pub bias: Option<B::Buffer>,
+}
+
+/// The feed-forward layer.
+pub(super) enum Ffn<B: Backend> {
+    Dense {
+        /// `[2·ffn, hidden]`: gate, then up; or `[ffn, hidden]`.
+        up: Linear<B>,
+        /// `[hidden, ffn]`.
+        down: Linear<B>,
+    },
+    Experts {
+        /// `[count, hidden]`.
+        router: Linear<B>,
+        /// Stacks, `[count, 2·ffn, hidden]`: gates, then ups.
+        up: Linear<B>,
+        /// A stack, `[count, hidden, ffn]`.
+        down: Linear<B>,
+    },
 }
 
 /// Where a wanted tensor goes.
 struct Target {
-    /// The fused tensor, and the row of it where this part begins.
+    /// The tensor that is being filled, and the row (or element) of it where this part begins.
     role: Role,
     first: u64,
     rows: u64,
@@ -102,7 +132,13 @@ impl<B: Backend> Loader<B> {
 
         let mut pieces = Vec::new();
         for role in checkpoint.needed() {
-            pieces.extend(checkpoint.pieces(role)?.into_iter().map(|piece| (role, piece)));
+            let found = checkpoint.pieces(role)?;
+            // Parts of one type make one matrix; of several types (llama-quantize gives values more bits), several.
+            let one = found.iter().all(|piece| piece.located.info.dtype == found[0].located.info.dtype);
+            pieces.extend(found.into_iter().map(|piece| match piece.located.role {
+                Some(part) if !one => (part, Piece { row: 0, ..piece }),
+                _ => (role, piece),
+            }));
         }
         pieces.sort_by_key(|(_, piece)| (piece.located.file, piece.located.info.span.start));
         for (role, piece) in pieces {
@@ -111,10 +147,10 @@ impl<B: Backend> Loader<B> {
         Ok(loader)
     }
 
-    /// Makes room for one tensor, all of `fused` or a part of it.
-    fn want(&mut self, fused: Role, piece: &Piece) -> Result<()> {
+    /// Makes room for one tensor, all of `whole` or a part of it.
+    fn want(&mut self, whole: Role, piece: &Piece) -> Result<()> {
         let (info, file) = (&piece.located.info, piece.located.file);
-        let shape = piece.located.role.unwrap_or(fused).shape(&self.config);
+        let shape = piece.located.role.unwrap_or(whole).shape(&self.config);
         if info.shape != shape {
             bail!(BadShape, "the shape is {:?}, but the configuration implies {shape:?}", info.shape);
         }
@@ -130,24 +166,27 @@ impl<B: Backend> Loader<B> {
         if info.rows().checked_mul(row_bytes) != Some(info.bytes()) {
             bail!(BadHeader, "{} bytes for {} rows of {row_bytes} bytes", info.bytes(), info.rows());
         }
-        match self.slots.get(&fused) {
-            None if fused.is_matrix() => {
-                let (rows, cols) = match fused.shape(&self.config)[..] {
-                    [rows, cols] => (size(rows)?, size(cols)?),
-                    _ => unreachable!("matrices have two dimensions"),
-                };
-                let matrix = self.backend.matrix(info.dtype, rows, cols)?;
-                self.slots.insert(fused, Slot::Matrix(info.dtype, matrix));
-            }
+        match self.slots.get(&whole) {
             None => {
-                self.slots.insert(fused, Slot::Vector(Vec::new()));
+                let slot = match whole.shape(&self.config)[..] {
+                    [cols] => Slot::Vector(crate::engine::zeros(size(cols)?)?),
+                    [rows, cols] => {
+                        Slot::Matrix(info.dtype, self.backend.matrix(info.dtype, size(rows)?, size(cols)?)?)
+                    }
+                    [count, rows, cols] => {
+                        let [count, rows, cols] = [size(count)?, size(rows)?, size(cols)?];
+                        Slot::Matrix(info.dtype, self.backend.stack(info.dtype, count, rows, cols)?)
+                    }
+                    _ => unreachable!("tensors have one to three dimensions"),
+                };
+                self.slots.insert(whole, slot);
             }
             Some(Slot::Matrix(dtype, _)) if *dtype != info.dtype => {
                 bail!(Unsupported, "it is {}, but the tensor it belongs with is {}", info.dtype.name, dtype.name)
             }
             Some(_) => {}
         }
-        self.targets.push(Target { role: fused, first: piece.row, rows: info.rows(), seen: 0, dtype: info.dtype });
+        self.targets.push(Target { role: whole, first: piece.row, rows: info.rows(), seen: 0, dtype: info.dtype });
         self.wanted.push(Wanted { tensor: info.name.clone(), file, span: info.span.clone(), row_bytes });
         Ok(())
     }
@@ -176,7 +215,8 @@ impl<B: Backend> Loader<B> {
         match self.slots.get_mut(&target.role).expect("every target has a slot") {
             Slot::Matrix(_, matrix) => self.backend.fill(matrix, size(target.first + row)?, bytes),
             Slot::Vector(values) => {
-                *values = widen(target.dtype, bytes)?;
+                let part = widen(target.dtype, bytes)?;
+                values[size(target.first)?..][..part.len()].copy_from_slice(&part);
                 Ok(())
             }
         }
@@ -198,28 +238,62 @@ impl<B: Backend> Loader<B> {
             let rope = self.config.rope.long.as_mut().expect("asked for in roles()");
             (rope.long, rope.short) = (long, short);
         }
-        let layers = (0..self.config.layers)
-            .map(|n| {
-                Ok(Layer {
-                    attention_norm: self.norm(Role::AttentionNorm(n))?,
-                    qkv: self.matrix(Role::Qkv(n)),
-                    attention_output: self.matrix(Role::AttentionOutput(n)),
-                    ffn_norm: self.norm(Role::FfnNorm(n))?,
-                    gate_up: self.matrix(Role::GateUp(n)),
-                    ffn_down: self.matrix(Role::FfnDown(n)),
-                })
-            })
-            .collect::<Result<_>>()?;
+        let layers = (0..self.config.layers).map(|n| self.layer(n)).collect::<Result<_>>()?;
         Ok(Model {
             layers,
             embedding: self.matrix(Role::TokenEmbedding),
-            output_norm: self.norm(Role::OutputNorm)?,
+            output_norm: self.norm(Role::OutputNorm, Role::OutputNormBias)?,
             output: (!self.config.tied).then(|| self.matrix(Role::Output)),
+            output_bias: self.bias(Role::OutputBias)?,
             rope: RopeTables::new(&self.backend, &self.config, self.context)?,
             config: self.config,
             backend: self.backend,
             context: self.context,
         })
+    }
+
+    fn layer(&mut self, n: usize) -> Result<Layer<B>> {
+        let ffn = if self.config.experts.is_some() {
+            // Gates and ups stand side by side in the products' rows.
+            let (gate, up) = (self.linear(&[Role::Experts(n, 0)], None)?, self.linear(&[Role::Experts(n, 1)], None)?);
+            let width = self.config.ffn;
+            let matrices = gate.matrices.into_iter().chain(up.matrices.into_iter().map(|(_, up)| (width, up)));
+            Ffn::Experts {
+                router: self.linear(&[Role::Router(n)], None)?,
+                up: Linear { matrices: matrices.collect(), rows: 2 * width, bias: None },
+                down: self.linear(&[Role::Experts(n, 2)], None)?,
+            }
+        } else {
+            let parts = Role::FfnUp(n).parts(&self.config);
+            Ffn::Dense {
+                up: self.linear(&[&[Role::FfnUp(n)], &parts[..]].concat(), Some(Role::FfnUpBias(n)))?,
+                down: self.linear(&[Role::FfnDown(n)], Some(Role::FfnDownBias(n)))?,
+            }
+        };
+        let qkv = [Role::Qkv(n), Role::QkvPart(n, 0), Role::QkvPart(n, 1), Role::QkvPart(n, 2)];
+        Ok(Layer {
+            attention_norm: self.norm(Role::AttentionNorm(n), Role::AttentionNormBias(n))?,
+            qkv: self.linear(&qkv, Some(Role::QkvBias(n)))?,
+            attention_output: self.linear(&[Role::AttentionOutput(n)], Some(Role::AttentionOutputBias(n)))?,
+            ffn_norm: match self.config.parallel {
+                true => None,
+                false => Some(self.norm(Role::FfnNorm(n), Role::FfnNormBias(n))?),
+            },
+            ffn,
+        })
+    }
+
+    /// The matrices of these roles that have been made, side by side.
+    fn linear(&mut self, roles: &[Role], bias: Option<Role>) -> Result<Linear<B>> {
+        let (mut matrices, mut rows) = (Vec::new(), 0);
+        for role in roles {
+            if let Some(Slot::Matrix(_, matrix)) = self.slots.remove(role) {
+                matrices.push((rows, matrix));
+                rows += role.shape(&self.config).iter().rev().nth(1).map_or(Ok(0), |&rows| size(rows))?;
+            }
+        }
+        let bias = bias.map(|role| self.bias(role)).transpose()?.flatten();
+        Ok(Linear { matrices, rows, bias })
     }
 
     fn matrix(&mut self, role: Role) -> B::Matrix {
@@ -236,9 +310,17 @@ impl<B: Backend> Loader<B> {
         }
     }
 
-    fn norm(&mut self, role: Role) -> Result<B::Buffer> {
-        let values = self.vector(role);
-        self.backend.upload(&values)
+    fn norm(&mut self, weight: Role, bias: Role) -> Result<NormWeights<B>> {
+        let values = self.vector(weight);
+        Ok(NormWeights { weight: self.backend.upload(&values)?, bias: self.bias(bias)? })
+    }
+
+    /// `None` where the model has no such bias.
+    fn bias(&mut self, role: Role) -> Result<Option<B::Buffer>> {
+        match self.slots.remove(&role) {
+            Some(Slot::Vector(values)) => self.backend.upload(&values).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

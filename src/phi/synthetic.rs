@@ -9,7 +9,7 @@ use crate::engine::{Backend, zeros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::Header;
 use crate::num::mix;
-use crate::phi::config::{Config, Rope};
+use crate::phi::config::{Activation, Biases, Config, Family, Norm, Rope};
 use crate::phi::model::{Loader, Model};
 use crate::phi::names::Role;
 use crate::quant::{self, Kernels, Scheme};
@@ -42,7 +42,8 @@ pub fn medium() -> Config {
 /// A plain Phi-3: hidden size, feed-forward size, layers, heads, heads of keys, vocabulary; and the context.
 pub fn config([hidden, ffn, layers, heads, kv_heads, vocab]: [usize; 6], context: usize) -> Config {
     Config {
-        architecture: "Phi3ForCausalLM".to_owned(),
+        architecture: Family::Phi3.architecture().to_owned(),
+        family: Family::Phi3,
         vocab,
         hidden,
         ffn,
@@ -50,7 +51,12 @@ pub fn config([hidden, ffn, layers, heads, kv_heads, vocab]: [usize; 6], context
         heads,
         kv_heads,
         head_dim: hidden / heads,
+        norm: Norm::Rms,
         norm_eps: 1e-5,
+        parallel: false,
+        activation: Activation::SwiGlu,
+        biases: Biases::default(),
+        experts: None,
         tied: false,
         sliding_window: None,
         context,
@@ -72,7 +78,7 @@ impl Synthetic {
         let mut end = 0;
         let mut tensors = Vec::new();
         for role in Role::all(&config) {
-            let (name, shape) = (role.hf_name().unwrap_or_default(), role.shape(&config));
+            let (name, shape) = (role.hf_name(config.family).unwrap_or_default(), role.shape(&config));
             let start = end;
             end += shape.iter().product::<u64>() * dtype.group_bytes as u64;
             let entry = serde_json::json!({ "dtype": dtype.name, "shape": shape, "data_offsets": [start, end] });

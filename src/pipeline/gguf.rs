@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::formats::gguf::mix::{self, Mix};
 use crate::formats::gguf::writer::{self, Entry};
 use crate::formats::gguf::{Metadata, Value, find, naming};
-use crate::phi::config::{GGUF_ARCHITECTURE, gguf as keys};
+use crate::phi::config::gguf as keys;
 use crate::phi::names::Role;
 use crate::tensor::{DType, elements};
 use choice::Candidate;
@@ -49,7 +49,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
         });
     }
     // By reference: a vocabulary is large, and its keys are kept by the checkpoint.
-    let own = match checkpoint.kind {
+    let mut own = match checkpoint.kind {
         Kind::Safetensors => converted(checkpoint, mix, &outputs, &mut notices)?,
         Kind::Gguf => Metadata::new(),
     };
@@ -57,7 +57,16 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
         Kind::Safetensors => checkpoint.tokenizer_keys()?,
         Kind::Gguf => &checkpoint.headers[0].metadata,
     };
+    // The converter sets phi2's add_bos_token before it has seen the tokenizer, whose word counts.
+    let mut set_before = Vec::new();
+    for (key, value) in &mut own {
+        if let Some(new) = find(rest, key) {
+            *value = new.clone();
+            set_before.push(key.clone());
+        }
+    }
     let last = quantized_keys(mix);
+    let rest = rest.iter().filter(|(key, _)| !set_before.contains(key));
     let mut metadata: Vec<&(String, Value)> = own.iter().chain(rest).collect();
     if quantizes {
         // llama-quantize sets these, and they then stand at the end. The alignment is 32 whatever it was, and a file made
@@ -107,12 +116,11 @@ fn outputs(
             outputs.push(Output { role, name: gguf_name(role)?, dtype: DType::F32, bytes: Some(bytes) });
         }
     }
-    // The place of a tensor in the checkpoint: of a fused one, its first part's.
     let mut needed = Vec::new();
     for role in checkpoint.needed() {
-        let pieces = checkpoint.pieces(role)?;
-        let place = pieces.iter().map(|piece| (piece.located.file, piece.located.info.name.as_str())).min();
-        needed.push((place, role));
+        for role in written(checkpoint, role) {
+            needed.push((place(checkpoint, role)?, role));
+        }
     }
     needed.sort();
 
@@ -131,6 +139,31 @@ fn outputs(
         outputs.push(Output { role, name: candidate.name, dtype, bytes: None });
     }
     Ok(outputs)
+}
+
+/// The tensors of the output that hold a role: separate queries, keys and values stay so.
+fn written(checkpoint: &Checkpoint, role: Role) -> Vec<Role> {
+    match role {
+        Role::Qkv(_) | Role::QkvBias(_) if checkpoint.tensor(role).is_none() => role.parts(&checkpoint.config),
+        _ => vec![role],
+    }
+}
+
+/// Where a tensor stands among the converter's: by the file and name of its first part in the checkpoint. Experts are
+/// stacked once the last of their layer has come, and then follow each other by name.
+fn place(checkpoint: &Checkpoint, role: Role) -> Result<(usize, &str, &str)> {
+    let places = |role: Role| -> Result<Vec<(usize, &str)>> {
+        let pieces = checkpoint.pieces(role)?.into_iter();
+        Ok(pieces.map(|piece| (piece.located.file, piece.located.info.name.as_str())).collect())
+    };
+    let first = places(role)?.into_iter().min().unwrap_or_default();
+    let mut last = first;
+    if let (Role::Experts(n, _), None) = (role, checkpoint.tensor(role)) {
+        for part in 0..3 {
+            last = places(Role::Experts(n, part))?.into_iter().max().unwrap_or_default().max(last);
+        }
+    }
+    Ok((last.0, last.1, first.1))
 }
 
 fn gguf_name(role: Role) -> Result<String> {
@@ -179,14 +212,20 @@ fn push_tasks(
 /// All keys before the tokenizer's, as convert_hf_to_gguf.py writes them.
 fn converted(checkpoint: &Checkpoint, mix: &Mix, outputs: &[Output], notices: &mut Vec<String>) -> Result<Metadata> {
     let config = &checkpoint.config;
-    let mut metadata: Metadata = vec![("general.architecture".into(), Value::String(GGUF_ARCHITECTURE.into()))];
+    let prefix = config.family.gguf();
+    let mut metadata: Metadata = vec![("general.architecture".into(), Value::String(prefix.into()))];
     if let Some(long) = &config.rope.long {
-        metadata.push(("phi3.rope.scaling.attn_factor".into(), Value::F32(long.attention_factor)));
+        metadata.push((format!("{prefix}.rope.scaling.attn_factor"), Value::F32(long.attention_factor)));
     }
     let json = |name: &str| checkpoint.texts.get(name).and_then(|text| serde_json::from_str::<Json>(text).ok());
-    let mut parameters = 0u64;
+    let mut parameters = naming::Parameters::default();
     for output in outputs {
-        parameters = parameters.saturating_add(elements(&output.role.shape(config))?);
+        let count = elements(&output.role.shape(config))?;
+        parameters.all = parameters.all.saturating_add(count);
+        if let (Role::Experts(..), Some(experts)) = (output.role, &config.experts) {
+            parameters.experts = experts.count as u64;
+            parameters.expert = parameters.expert.saturating_add(count / parameters.experts);
+        }
     }
     let hf_config = json("config.json").unwrap_or(Json::Null);
     let generation = json("generation_config.json");

@@ -50,6 +50,30 @@ pub const GQA: Fixture = Fixture {
     ],
 };
 
+/// As Phi-2: attention and feed-forward side by side, biases, partial rotation; F16.
+pub const PHI2: Fixture = Fixture {
+    name: "phi2",
+    config: include_str!(file!("phi2/config.json")),
+    weights: include_bytes!(file!("phi2/model.safetensors")),
+    cases: include_str!(file!("phi2/cases.json")),
+    logits: &[("short", include_bytes!(file!("phi2/short.logits")))],
+};
+
+/// As Phi-3.5-MoE: two of sixteen experts, LongRoPE around 24 tokens, biases; BF16.
+pub const PHIMOE: Fixture = Fixture {
+    name: "phimoe",
+    config: include_str!(file!("phimoe/config.json")),
+    weights: include_bytes!(file!("phimoe/model.safetensors")),
+    cases: include_str!(file!("phimoe/cases.json")),
+    logits: &[
+        ("crossing", include_bytes!(file!("phimoe/crossing.logits"))),
+        ("long", include_bytes!(file!("phimoe/long.logits"))),
+    ],
+};
+
+/// One of each kind.
+pub const FIXTURES: [&Fixture; 4] = [&MHA, &GQA, &PHI2, &PHIMOE];
+
 /// A prompt, the logits at each of its positions, and the 64 tokens that follow.
 pub struct Case {
     pub name: String,
@@ -153,7 +177,7 @@ pub async fn greedy<B: Backend>(session: &mut Session<B>, prompt: &[u32], count:
 /// Logits within `bound` of transformers' at the end of each prompt and at the prefixes that end it, and the same 64
 /// greedy tokens, on every fixture.
 pub async fn logits_match<B: Backend>(mut make: impl AsyncFnMut() -> B, bound: f32) {
-    for fixture in [&MHA, &GQA] {
+    for fixture in FIXTURES {
         let mut session = fixture.session(make().await);
         let original = session.model.config.original_context;
         for case in fixture.cases() {

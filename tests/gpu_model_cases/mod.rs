@@ -1,11 +1,11 @@
 //! The backend's tests, for whoever has an executor: each operation against the CPU's scalar reference, then whole models
 //! against transformers.
 
-use super::common::{self, GQA, MHA, greedy, logits, logits_match};
+use super::common::{self, FIXTURES, GQA, MHA, greedy, logits, logits_match};
 use super::gpu_common::{NO_ADAPTER, Random};
 use phiquant::engine::cpu::Cpu;
 use phiquant::engine::gpu::WebGpu;
-use phiquant::engine::{Attention, Backend};
+use phiquant::engine::{Attention, Backend, Norm, Routing, Slots};
 use phiquant::phi::sample::Sampling;
 use phiquant::quant::{Kernels, by_name};
 use phiquant::tensor::DType;
@@ -157,13 +157,21 @@ async fn elementwise<B: Backend>(backend: &B) -> Vec<(&'static str, Vec<f32>)> {
 
     let mut stream = backend.upload(&x).unwrap();
     let mut out = backend.buffer(tokens * width).unwrap();
-    backend.rms_norm(&stream, tokens, &backend.upload(&weight).unwrap(), 1e-5, &mut out).unwrap();
-    results.push(("rms_norm", backend.read(&out, tokens * width).await.unwrap()));
+    let (scale, shift) = (backend.upload(&weight).unwrap(), backend.upload(&y[..width]).unwrap());
+    backend.norm(Norm::Rms, &stream, tokens, &scale, None, 1e-5, &mut out).unwrap();
+    results.push(("rms norm", backend.read(&out, tokens * width).await.unwrap()));
+
+    backend.norm(Norm::Layer, &stream, tokens, &scale, Some(&shift), 1e-5, &mut out).unwrap();
+    results.push(("layer norm", backend.read(&out, tokens * width).await.unwrap()));
+
+    backend.gelu(&backend.upload(&gates).unwrap(), tokens * width - 3, &mut out).unwrap();
+    results.push(("gelu", backend.read(&out, tokens * width - 3).await.unwrap()));
 
     backend.swiglu(&backend.upload(&gates).unwrap(), tokens, width, &mut out).unwrap();
     results.push(("swiglu", backend.read(&out, tokens * width).await.unwrap()));
 
     backend.add(&mut stream, &backend.upload(&y).unwrap(), 4 * width - 7).unwrap();
+    backend.add(&mut stream, &shift, 3 * width).unwrap();
     results.push(("add", backend.read(&stream, tokens * width).await.unwrap()));
 
     backend.copy_row(&stream, 3, width, &mut out).unwrap();
@@ -175,6 +183,48 @@ pub async fn elementwise_operations_equal_the_cpus() {
     let want = elementwise(&cpu()).await;
     for ((label, got), (_, want)) in elementwise(&webgpu().await).await.iter().zip(&want) {
         assert_close(label, got, want, 2e-6);
+    }
+}
+
+/// What experts' operations give on a backend: the routes, and products of every kind with a stack in `scheme`.
+async fn routed<B: Backend>(backend: &B, routing: Routing, scheme: &str, tokens: usize) -> Vec<Vec<f32>> {
+    let mut random = Random(16);
+    let (count, rows, cols, width) = (6, 30, 256, 37);
+    let scores = backend.upload(&random.normals(tokens * count)).unwrap();
+    let x = backend.upload(&random.normals(2 * tokens * cols)).unwrap();
+    let weights: Vec<f32> = random.normals(count * rows * cols).iter().map(|w| w / 16.0).collect();
+    let (dtype, bytes) = encoded(scheme, &weights, cols);
+    let mut stack = backend.stack(dtype, count, rows, cols).unwrap();
+    backend.fill(&mut stack, 0, &bytes).unwrap();
+    let mut routes = backend.buffer(tokens * 4).unwrap();
+    backend.route(routing, &scores, count, Slots { tokens, used: 2, own: false }, &mut routes).unwrap();
+    let mut results = vec![backend.read(&routes, tokens * 4).await.unwrap()];
+    for own in [false, true] {
+        let slots = Slots { tokens, used: 2, own };
+        let mut out = backend.buffer(2 * tokens * width).unwrap();
+        backend.matmul_routed(&stack, &routes, &x, slots, 7, width, &mut out).unwrap();
+        results.push(backend.read(&out, 2 * tokens * width).await.unwrap());
+        let mut mixed = backend.buffer(tokens * width).unwrap();
+        backend.combine(&out, &routes, slots, width, &mut mixed).unwrap();
+        results.push(backend.read(&mixed, tokens * width).await.unwrap());
+    }
+    results
+}
+
+pub async fn experts_equal_the_cpus() {
+    let gpu = webgpu().await;
+    for part in [u64::MAX, 20_000] {
+        gpu.limit_parts(part);
+        for (routing, scheme, tokens) in [
+            (Routing::SparseMixer { jitter: 0.01 }, "BF16", 1),
+            (Routing::SparseMixer { jitter: 0.2 }, "Q4_0", 70),
+            (Routing::Softmax, "Q6_K", 9),
+        ] {
+            let want = routed(&cpu(), routing, scheme, tokens).await;
+            for (got, want) in routed(&gpu, routing, scheme, tokens).await.iter().zip(&want) {
+                assert_close(&format!("{routing:?} {scheme}"), got, want, 2e-3);
+            }
+        }
     }
 }
 
@@ -234,7 +284,7 @@ pub async fn logits_and_tokens_equal_transformers() {
 }
 
 pub async fn matrices_in_many_parts_give_the_same_bits() {
-    for fixture in [&MHA, &GQA] {
+    for fixture in FIXTURES {
         let mut whole = fixture.session(webgpu().await);
         let small = webgpu().await;
         small.limit_parts(4096);

@@ -5,7 +5,7 @@ use super::params;
 use super::record::{Memory, Recorder};
 use super::weights::Matrix;
 use crate::bail;
-use crate::engine::{Attention, Backend};
+use crate::engine::{Attention, Backend, Norm, Routing, Slots};
 use crate::error::Result;
 use crate::tensor::DType;
 use std::cell::{Cell, RefCell};
@@ -125,6 +125,13 @@ impl Backend for WebGpu {
         Matrix::new(&self.recorder, self.max_part.get(), dtype, rows, cols)
     }
 
+    fn stack(&self, dtype: DType, count: usize, rows: usize, cols: usize) -> Result<Matrix> {
+        self.recorder.gpu.check()?;
+        let mut matrix = Matrix::new(&self.recorder, self.max_part.get(), dtype, count * rows, cols)?;
+        matrix.each = rows;
+        Ok(matrix)
+    }
+
     fn fill(&self, matrix: &mut Matrix, row: usize, bytes: &[u8]) -> Result<()> {
         self.recorder.gpu.check()?;
         matrix.fill(&self.recorder.gpu.queue, row, bytes);
@@ -163,22 +170,48 @@ impl Backend for WebGpu {
         Ok(())
     }
 
-    fn rms_norm(&self, x: &Buffer, tokens: usize, weight: &Buffer, eps: f32, out: &mut Buffer) -> Result<()> {
-        let params = params::RmsNorm { width: weight.len as u32, eps };
-        let storage = [&x.memory, &weight.memory, &out.memory];
-        self.recorder.dispatch(("ops/rms_norm", ""), &params, &storage, [tokens, 1, 1]);
+    fn norm(
+        &self,
+        kind: Norm,
+        x: &Buffer,
+        tokens: usize,
+        weight: &Buffer,
+        bias: Option<&Buffer>,
+        eps: f32,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        let params = params::Norm {
+            width: weight.len as u32,
+            eps,
+            centered: (kind == Norm::Layer).into(),
+            biased: bias.is_some().into(),
+        };
+        let storage = [&x.memory, &weight.memory, &bias.unwrap_or(weight).memory, &out.memory];
+        self.recorder.dispatch(("ops/norm", ""), &params, &storage, [tokens, 1, 1]);
         Ok(())
     }
 
     fn matmul(&self, weights: &Matrix, x: &Buffer, tokens: usize, out: &mut Buffer) -> Result<()> {
-        assert!(tokens * weights.cols <= x.len && tokens * weights.rows <= out.len, "room for {tokens} tokens");
+        self.matmul_at(weights, x, tokens, 0, weights.rows, out)
+    }
+
+    fn matmul_at(
+        &self,
+        weights: &Matrix,
+        x: &Buffer,
+        tokens: usize,
+        first: usize,
+        width: usize,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        assert!(tokens * weights.cols <= x.len && tokens * width <= out.len, "room for {tokens} tokens");
         for part in &weights.parts {
             let params = params::Matmul {
                 chunks: weights.chunks(),
                 scale_stride: weights.scale_stride() as u32,
                 rows: part.rows as u32,
-                first_row: part.first_row as u32,
-                width: weights.rows as u32,
+                first_row: (first + part.first_row) as u32,
+                width: width as u32,
                 tokens: tokens as u32,
             };
             let (family, grid) = if tokens < TILED {
@@ -189,6 +222,58 @@ impl Backend for WebGpu {
             let storage = [&part.quants, &part.scales, &x.memory, &out.memory];
             self.recorder.dispatch((family, weights.shader()), &params, &storage, grid);
         }
+        Ok(())
+    }
+
+    fn route(&self, routing: Routing, scores: &Buffer, count: usize, slots: Slots, routes: &mut Buffer) -> Result<()> {
+        let (sparse, jitter) = match routing {
+            Routing::SparseMixer { jitter } => (1, jitter),
+            Routing::Softmax => (0, 0.0),
+        };
+        let Slots { tokens, used, .. } = slots;
+        let params = params::Route { count: count as u32, used: used as u32, tokens: tokens as u32, sparse, jitter };
+        let storage = [&scores.memory, &routes.memory];
+        self.recorder.dispatch(("ops/route", ""), &params, &storage, [tokens.div_ceil(THREADS), 1, 1]);
+        Ok(())
+    }
+
+    fn matmul_routed(
+        &self,
+        weights: &Matrix,
+        routes: &Buffer,
+        x: &Buffer,
+        slots: Slots,
+        first: usize,
+        width: usize,
+        out: &mut Buffer,
+    ) -> Result<()> {
+        let Slots { tokens, used, own } = slots;
+        let rows = if own { tokens * used } else { tokens };
+        assert!(rows * weights.cols <= x.len && tokens * used * width <= out.len, "room for {tokens} tokens");
+        for part in &weights.parts {
+            let params = params::Routed {
+                chunks: weights.chunks(),
+                scale_stride: weights.scale_stride() as u32,
+                rows: part.rows as u32,
+                first_row: part.first_row as u32,
+                each: weights.each as u32,
+                column: first as u32,
+                width: width as u32,
+                used: used as u32,
+                own: own.into(),
+            };
+            let storage = [&part.quants, &part.scales, &x.memory, &routes.memory, &out.memory];
+            let grid = [weights.each.div_ceil(4), tokens * used, 1];
+            self.recorder.dispatch(("ops/matvec_routed", weights.shader()), &params, &storage, grid);
+        }
+        Ok(())
+    }
+
+    fn combine(&self, x: &Buffer, routes: &Buffer, slots: Slots, width: usize, out: &mut Buffer) -> Result<()> {
+        let params = params::Combine { width: width as u32, used: slots.used as u32 };
+        let storage = [&x.memory, &routes.memory, &out.memory];
+        let grid = [width.div_ceil(THREADS), slots.tokens, 1];
+        self.recorder.dispatch(("ops/combine", ""), &params, &storage, grid);
         Ok(())
     }
 
@@ -241,8 +326,15 @@ impl Backend for WebGpu {
         Ok(())
     }
 
+    fn gelu(&self, x: &Buffer, len: usize, out: &mut Buffer) -> Result<()> {
+        let params = params::Gelu { count: len as u32 };
+        let grid = [len.div_ceil(THREADS).min(WORKGROUPS), 1, 1];
+        self.recorder.dispatch(("ops/gelu", ""), &params, &[&x.memory, &out.memory], grid);
+        Ok(())
+    }
+
     fn add(&self, x: &mut Buffer, y: &Buffer, len: usize) -> Result<()> {
-        let params = params::Add { count: len as u32 };
+        let params = params::Add { count: len as u32, period: y.len as u32 };
         let grid = [len.div_ceil(THREADS).min(WORKGROUPS), 1, 1];
         self.recorder.dispatch(("ops/add", ""), &params, &[&x.memory, &y.memory], grid);
         Ok(())

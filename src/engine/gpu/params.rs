@@ -33,8 +33,27 @@ params! {
     /// `ops/matvec.wgsl`, `ops/matmul.wgsl`
     Matmul { chunks: u32, scale_stride: u32, rows: u32, first_row: u32, width: u32, tokens: u32 }
 
-    /// `ops/rms_norm.wgsl`
-    RmsNorm { width: u32, eps: f32 }
+    /// `ops/matvec_routed.wgsl`
+    Routed {
+        chunks: u32,
+        scale_stride: u32,
+        rows: u32,
+        first_row: u32,
+        each: u32,
+        column: u32,
+        width: u32,
+        used: u32,
+        own: u32,
+    }
+
+    /// `ops/route.wgsl`
+    Route { count: u32, used: u32, tokens: u32, sparse: u32, jitter: f32 }
+
+    /// `ops/combine.wgsl`
+    Combine { width: u32, used: u32 }
+
+    /// `ops/norm.wgsl`
+    Norm { width: u32, eps: f32, centered: u32, biased: u32 }
 
     /// `ops/rope.wgsl`
     Rope { heads: u32, head_dim: u32, pairs: u32, width: u32, position: u32 }
@@ -55,7 +74,10 @@ params! {
     Swiglu { width: u32 }
 
     /// `ops/add.wgsl`
-    Add { count: u32 }
+    Add { count: u32, period: u32 }
+
+    /// `ops/gelu.wgsl`
+    Gelu { count: u32 }
 
     /// `ops/copy_row.wgsl`
     CopyRow { row: u32, width: u32 }

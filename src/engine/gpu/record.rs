@@ -13,7 +13,7 @@ const SLOT: usize = 256;
 /// Dispatches that one submission may have.
 const SLOTS: usize = 1024;
 /// Storage buffers that a shader may have here.
-const STORAGE: usize = 4;
+const STORAGE: usize = 5;
 
 /// A buffer on the device; its memory is freed once the work that needs it is submitted.
 pub(super) struct Memory {

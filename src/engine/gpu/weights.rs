@@ -40,6 +40,8 @@ pub struct Matrix {
     dtype: DType,
     pub(super) rows: usize,
     pub(super) cols: usize,
+    /// Rows of one matrix, where this is a stack of several.
+    pub(super) each: usize,
     pub(super) parts: Vec<Part>,
 }
 
@@ -65,7 +67,7 @@ impl Matrix {
                 layout.group
             );
         }
-        let mut matrix = Self { layout, dtype, rows, cols, parts: Vec::new() };
+        let mut matrix = Self { layout, dtype, rows, cols, each: rows, parts: Vec::new() };
         let row_bytes = 4 * matrix.row_words() as u64;
         let most = usize::try_from(max_bytes / row_bytes.max(1)).unwrap_or(usize::MAX).min(1 << 17);
         if most == 0 {

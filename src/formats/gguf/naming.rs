@@ -17,8 +17,27 @@ struct Parts {
     size_label: Option<String>,
 }
 
-/// The keys from `general.type` to `general.size_label`. `folder`: the checkpoint's name; `parameters`: all weights.
-pub fn metadata(folder: &str, config: &Json, generation: Option<&Json>, parameters: u64) -> Metadata {
+/// How many weights a model has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parameters {
+    pub all: u64,
+    /// Those of one expert, beside which all have what is not an expert's; 0 without experts.
+    pub expert: u64,
+    pub experts: u64,
+}
+
+impl Parameters {
+    /// `3.8B`, or `16x2.6B`: so many experts, and the weights with one of them.
+    fn label(&self) -> String {
+        match self.experts {
+            0 => rounded(self.all),
+            n => format!("{n}x{}", rounded(self.all - (n - 1) * self.expert)),
+        }
+    }
+}
+
+/// The keys from `general.type` to `general.size_label`. `folder`: the checkpoint's name.
+pub fn metadata(folder: &str, config: &Json, generation: Option<&Json>, parameters: Parameters) -> Metadata {
     let mut keys: Metadata = vec![("general.type".into(), Value::String("model".into()))];
     keys.extend(generation.map(sampling).unwrap_or_default());
 
@@ -26,7 +45,7 @@ pub fn metadata(folder: &str, config: &Json, generation: Option<&Json>, paramete
     // transformers 4 wrote where a model came from; only an id counts, not a path.
     let origin = config.get("_name_or_path").and_then(Json::as_str).filter(|id| id.matches('/').count() <= 1);
     for id in origin.into_iter().chain([folder]) {
-        let parts = components(id, parameters);
+        let parts = components(id, parameters.all);
         let title = |text: Option<String>| text.map(|text| title(&text));
         all.name = all.name.or_else(|| title(parts.name));
         all.organization = all.organization.or_else(|| title(parts.organization));
@@ -35,7 +54,7 @@ pub fn metadata(folder: &str, config: &Json, generation: Option<&Json>, paramete
         all.version = all.version.or(parts.version);
         all.size_label = all.size_label.or(parts.size_label);
     }
-    let size_label = all.size_label.unwrap_or_else(|| rounded(parameters));
+    let size_label = all.size_label.unwrap_or_else(|| parameters.label());
     let texts = [
         ("general.name", all.name.or_else(|| Some(folder.to_owned()))),
         ("general.version", all.version),

@@ -49,8 +49,9 @@ pub(super) fn choose(
             .transpose()?,
         manual: &|i| find(i).map(|found| overrides[found].1),
     };
+    let experts = config.experts.map_or(0, |experts| experts.count);
     let tensors: Vec<Tensor> = candidates.iter().map(|c| Tensor { name: &c.name, shape: &c.shape }).collect();
-    let model = Model { layers: config.layers, gqa: config.heads / config.kv_heads.max(1), experts: 0 };
+    let model = Model { layers: config.layers, gqa: config.heads / config.kv_heads.max(1), experts };
 
     let mut used = vec![false; overrides.len()];
     let mut types = Vec::new();

@@ -7,7 +7,7 @@ pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
 
-use crate::engine::Attention;
+use crate::engine::{Attention, Norm, Routing};
 use crate::quant::Kernels;
 
 /// Calls the function of that name in the module beside the caller that `kernels` asks for.
@@ -26,12 +26,27 @@ pub fn dot(kernels: Kernels, a: &[f32], b: &[f32]) -> f32 {
     dispatch!(kernels, dot(a, b))
 }
 
-/// `out = x / sqrt(mean(x²) + eps) · weight`, one token.
-pub fn rms_norm(kernels: Kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    let mean = dot(kernels, x, x) / x.len() as f32;
-    let scale = 1.0 / (mean + eps).sqrt();
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        *out = x * scale * weight;
+/// `Σ x`, in 16 partial sums as [`dot`].
+pub fn sum(kernels: Kernels, x: &[f32]) -> f32 {
+    dispatch!(kernels, sum(x))
+}
+
+/// `out = (x − m) / sqrt(mean((x − m)²) + eps) · weight + bias`, one token; m is the mean, or 0.
+pub fn norm(kernels: Kernels, kind: Norm, x: &[f32], weight: &[f32], bias: Option<&[f32]>, eps: f32, out: &mut [f32]) {
+    let mean = match kind {
+        Norm::Rms => 0.0,
+        Norm::Layer => sum(kernels, x) / x.len() as f32,
+    };
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = x - mean;
+    }
+    let variance = dot(kernels, out, out) / x.len() as f32;
+    let scale = 1.0 / (variance + eps).sqrt();
+    for (out, weight) in out.iter_mut().zip(weight) {
+        *out = *out * scale * weight;
+    }
+    for (out, bias) in out.iter_mut().zip(bias.into_iter().flatten()) {
+        *out += bias;
     }
 }
 
@@ -46,6 +61,54 @@ pub fn rotate(a: &mut [f32], b: &mut [f32], cosines: &[f32], sines: &[f32]) {
 pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gate / (1.0 + scalar::exp(-gate)) * up;
+    }
+}
+
+/// `out = gelu(x)` by the formula with tanh, which is `x · sigmoid(2u)`.
+pub fn gelu(x: &[f32], out: &mut [f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        let u = SQRT_2_OVER_PI * (x + 0.044_715 * x * x * x);
+        *out = x / (1.0 + scalar::exp(-2.0 * u));
+    }
+}
+
+const SQRT_2_OVER_PI: f32 = 0.797_884_6;
+
+/// One token's experts, best first, and their weights: the law of [`crate::engine::Backend::route`].
+pub fn route(routing: Routing, scores: &[f32], experts: &mut [f32], weights: &mut [f32]) {
+    for k in 0..experts.len() {
+        let (chosen, open) = experts.split_at_mut(k);
+        let taken = |i: usize| chosen.iter().any(|&expert| expert as usize == i);
+        let mut best = None;
+        for (i, &score) in scores.iter().enumerate() {
+            if !taken(i) && best.is_none_or(|(_, most)| score > most) {
+                best = Some((i, score));
+            }
+        }
+        let (best, score) = best.expect("fewer experts are used than there are");
+        weights[k] = match routing {
+            Routing::SparseMixer { jitter } => {
+                let close = |other: f32| score - other <= 2.0 * jitter * other.abs().max(score);
+                let others = scores.iter().enumerate().filter(|(i, other)| !taken(*i) && close(**other));
+                1.0 / others.map(|(_, other)| scalar::exp(other - score)).sum::<f32>()
+            }
+            Routing::Softmax => scalar::exp(score - if k == 0 { score } else { scores[chosen[0] as usize] }),
+        };
+        open[0] = best as f32;
+    }
+    if routing == Routing::Softmax {
+        let sum: f32 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+    }
+}
+
+/// `out = Σ_k weights[k] · x[k]`: one token, `x` with a row for each of its experts.
+pub fn combine(x: &[f32], weights: &[f32], out: &mut [f32]) {
+    out.fill(0.0);
+    for (x, weight) in x.chunks_exact(out.len()).zip(weights) {
+        for (out, x) in out.iter_mut().zip(x) {
+            *out += weight * x;
+        }
     }
 }
 

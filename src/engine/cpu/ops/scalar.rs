@@ -17,6 +17,16 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     reduce(sums)
 }
 
+pub fn sum(x: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    for x in x.chunks(LANES) {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum += x;
+        }
+    }
+    reduce(sums)
+}
+
 /// The sum of the partial sums, in halves.
 pub fn reduce(mut sums: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;

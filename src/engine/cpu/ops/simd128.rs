@@ -45,6 +45,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     reduce(sums)
 }
 
+pub fn sum(x: &[f32]) -> f32 {
+    let mut sums = [f32x4_splat(0.0); VECTORS];
+    let (chunks, rest) = x.as_chunks();
+    for chunk in chunks.iter().chain([&pad(rest)]) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = f32x4_add(*sum, load(chunk, i));
+        }
+    }
+    reduce(sums)
+}
+
 /// The sum of the partial sums, in halves.
 #[inline(always)]
 fn reduce(sums: [v128; VECTORS]) -> f32 {

@@ -18,7 +18,11 @@ pub(super) fn metadata(sources: &Sources, tokenizer: &mut File, config: Option<&
     if let Some(normalizer) = &tokenizer.normalizer {
         bail!(Unsupported, "the tokenizer normalizes text ({}), which GGUF cannot say", normalizer["type"]);
     }
-    let pre = split::name(tokenizer.pre_tokenizer.as_ref())?;
+    let mut pre = split::name(tokenizer.pre_tokenizer.as_ref())?;
+    // The same rule, and a name of its own: the converter's hash sees Phi-2's tokens for runs of spaces.
+    if pre == "gpt-2" && is_codegen(sources, config)? {
+        pre = "phi-2";
+    }
 
     let filler = |id: usize| (format!("[PAD{id}]"), kind::UNUSED);
     let mut tokens: Vec<(String, i32)> = (0..sources.vocab).map(filler).collect();
@@ -53,6 +57,15 @@ pub(super) fn metadata(sources: &Sources, tokenizer: &mut File, config: Option<&
         keys.push(("tokenizer.ggml.merges".into(), Value::Strings(merges)));
     }
     Ok(keys)
+}
+
+/// Whether this is the tokenizer of Phi-1, Phi-1.5 and Phi-2.
+fn is_codegen(sources: &Sources, config: Option<&Json>) -> Result<bool> {
+    let class = config.and_then(|config| config.get("tokenizer_class")).and_then(Json::as_str);
+    let model = sources.json("config.json")?;
+    let kind = model.as_ref().and_then(|model| model.get("model_type")).and_then(Json::as_str);
+    Ok(class.is_some_and(|class| class.starts_with("CodeGen"))
+        || kind.is_some_and(|kind| ["phi", "phi-msft"].contains(&kind)))
 }
 
 /// Added tokens: content, id, whether special. tokenizer.json's, and what only tokenizer_config.json has.
