@@ -76,7 +76,7 @@ const SQRT_2_OVER_PI: f32 = 0.797_884_6;
 
 /// One token's experts, best first, and their weights: the law of [`crate::engine::Backend::route`].
 pub fn route(routing: Routing, scores: &[f32], experts: &mut [f32], weights: &mut [f32]) {
-    for k in 0..experts.len() {
+    for (k, weight) in weights.iter_mut().enumerate() {
         let (chosen, open) = experts.split_at_mut(k);
         let taken = |i: usize| chosen.iter().any(|&expert| expert as usize == i);
         let mut best = None;
@@ -86,7 +86,7 @@ pub fn route(routing: Routing, scores: &[f32], experts: &mut [f32], weights: &mu
             }
         }
         let (best, score) = best.expect("fewer experts are used than there are");
-        weights[k] = match routing {
+        *weight = match routing {
             Routing::SparseMixer { jitter } => {
                 let close = |other: f32| score - other <= 2.0 * jitter * other.abs().max(score);
                 let others = scores.iter().enumerate().filter(|(i, other)| !taken(*i) && close(**other));
