@@ -5,9 +5,8 @@ use super::scalar::{self, TRIES};
 use super::{Block, GROUP, VALUES};
 use crate::quant::fault::Fault;
 use crate::quant::search::TINY;
-use crate::quant::search::simd128::{Quad, columns};
 use crate::quant::simd128::*;
-use crate::quant::weighted::simd128 as weighted;
+use crate::quant::weighted::simd128::{self as weighted, Quad, columns};
 use core::arch::wasm32::*;
 
 pub(in crate::quant) fn quantize(rows: &[f32], blocks: &mut [Block]) -> Result<(), Fault> {

@@ -4,10 +4,9 @@ use super::scalar::{self, spread, store_scales, stored_scales};
 use super::{Block, GROUP, SUB, SUBS};
 use crate::quant::fault::Fault;
 use crate::quant::iq4_nl::simd128::{restore, search, store_levels};
-use crate::quant::search::simd128::{Quad, columns};
 use crate::quant::simd128::*;
 use crate::quant::super_block::for_each;
-use crate::quant::weighted::simd128::quad;
+use crate::quant::weighted::simd128::{Quad, columns, quad};
 use bytemuck::Zeroable;
 use core::arch::wasm32::*;
 

@@ -2,7 +2,6 @@
 
 use super::{Block, GROUP, scalar};
 use crate::quant::fault::Fault;
-use crate::quant::search::simd128::symmetric;
 use crate::quant::simd128::*;
 use crate::quant::weighted::{mean_square, simd128 as weighted};
 use core::arch::wasm32::*;
@@ -55,7 +54,7 @@ fn weighted_quad(
     blocks: &mut [Block; 4],
 ) -> bool {
     let quad = weighted::quad(groups, importance, f32x4_splat(spread));
-    let Some(found) = symmetric(8, &quad) else { return false };
+    let Some(found) = weighted::symmetric(8, &quad) else { return false };
     let stored = f32_to_f16(found.scale);
     if v128_any_true(not_finite_f16(stored)) {
         return false;

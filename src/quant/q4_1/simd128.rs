@@ -3,7 +3,6 @@
 use super::scalar::{self, TRIES};
 use super::{Block, GROUP};
 use crate::quant::fault::Fault;
-use crate::quant::search::simd128::affine;
 use crate::quant::simd128::*;
 use crate::quant::weighted::{mean_square, simd128 as weighted};
 use core::arch::wasm32::*;
@@ -83,7 +82,7 @@ fn weighted_quad(
     blocks: &mut [Block; 4],
 ) -> bool {
     let quad = weighted::quad(groups, importance, f32x4_splat(spread));
-    let Some(fits) = affine(&TRIES, &quad) else { return false };
+    let Some(fits) = weighted::affine(&TRIES, &quad) else { return false };
     let (scale, offset) = (f32_to_f16(fits.scale), f32_to_f16(fits.min));
     if v128_any_true(v128_or(not_finite_f16(scale), not_finite_f16(offset))) {
         return false;

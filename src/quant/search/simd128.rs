@@ -15,9 +15,6 @@ pub(in crate::quant) struct Quad<const N: usize> {
 pub(in crate::quant) struct Fits {
     pub scale: v128,
     pub min: v128,
-    /// Whose levels are the best ones: those of (x − start) · inverse.
-    pub inverse: v128,
-    pub start: v128,
 }
 
 impl Fits {
@@ -83,7 +80,6 @@ pub(in crate::quant) fn affine<const N: usize>(tries: &Tries, quad: &Quad<N>) ->
         *level = f32x4_nearest(f32x4_mul(inverse, f32x4_sub(*x, min)));
     }
     let mut least = error(tries.absolute, quad, &levels, scale, min);
-    let (mut best, mut start) = (inverse, min);
     for i in 0..tries.count {
         let spread = tries.first + tries.step * i as f32 + top;
         let inverse = f32x4_div(f32x4_splat(spread), range_from(min));
@@ -107,10 +103,9 @@ pub(in crate::quant) fn affine<const N: usize>(tries: &Tries, quad: &Quad<N>) ->
         let better = v128_and(f32x4_gt(determinant, zero), f32x4_lt(this_error, least));
         least = v128_bitselect(this_error, least, better);
         scale = v128_bitselect(this_scale, scale, better);
-        (best, start) = (v128_bitselect(inverse, best, better), v128_bitselect(min, start, better));
         min = v128_bitselect(this_min, min, better);
     }
-    (!v128_any_true(unfit)).then_some(Fits { scale: v128_andnot(scale, flat), min, inverse: best, start })
+    (!v128_any_true(unfit)).then_some(Fits { scale: v128_andnot(scale, flat), min })
 }
 
 /// Σ w·l, Σ w·l² and Σ w·l·x of the levels that an inverse scale gives, which are stored; bounded by 0 and, with `ABOVE`,
@@ -150,56 +145,4 @@ fn error<const N: usize>(absolute: bool, quad: &Quad<N>, levels: &[v128; N], sca
         sum = f32x4_add(sum, f32x4_mul(*w, size));
     }
     sum
-}
-
-/// The best scale of each lane, as [`super::symmetric`] gives it, and the inverse whose levels led to it.
-pub(in crate::quant) struct Scales {
-    pub scale: v128,
-    pub inverse: v128,
-    /// Lanes whose levels are all the lowest: groups of zeros.
-    pub zero: v128,
-}
-
-/// [`super::symmetric`] on four lanes. `None` where a lane holds what is not finite, or its sums overflow.
-#[inline(always)]
-pub(in crate::quant) fn symmetric<const N: usize>(half: i32, quad: &Quad<N>) -> Option<Scales> {
-    let (mut largest, mut extreme) = (f32x4_splat(0.0), f32x4_splat(0.0));
-    for &x in &quad.x {
-        let magnitude = abs(x);
-        extreme = v128_bitselect(x, extreme, i32x4_gt(magnitude, largest));
-        largest = i32x4_max(largest, magnitude);
-    }
-    let half = half as f32;
-    let mut inverse = f32x4_div(f32x4_splat(-half), extreme);
-    let (xl, ll) = symmetric_sums(half, quad, inverse);
-    let mut scale = v128_and(f32x4_div(xl, ll), f32x4_ne(ll, f32x4_splat(0.0)));
-    let mut worth = f32x4_mul(scale, xl);
-    for step in (-9..=9).filter(|&step| step != 0) {
-        let this_inverse = f32x4_div(f32x4_splat(-(half + 0.1 * step as f32)), extreme);
-        let (xl, ll) = symmetric_sums(half, quad, this_inverse);
-        let better = f32x4_gt(f32x4_mul(xl, xl), f32x4_mul(worth, ll));
-        let better = v128_and(better, f32x4_gt(ll, f32x4_splat(0.0)));
-        let this = f32x4_div(xl, ll);
-        scale = v128_bitselect(this, scale, better);
-        worth = v128_bitselect(f32x4_mul(this, xl), worth, better);
-        inverse = v128_bitselect(this_inverse, inverse, better);
-    }
-    let zero = f32x4_lt(largest, f32x4_splat(super::TINY));
-    let scale = v128_andnot(scale, zero);
-    let unfit = v128_or(not_finite(largest), not_finite(scale));
-    (!v128_any_true(unfit)).then_some(Scales { scale, inverse, zero })
-}
-
-/// Σ w·x·l and Σ w·l² of the levels −`half` … `half` − 1 that an inverse scale gives.
-#[inline(always)]
-fn symmetric_sums<const N: usize>(half: f32, quad: &Quad<N>, inverse: v128) -> (v128, v128) {
-    let (mut xl, mut ll) = (f32x4_splat(0.0), f32x4_splat(0.0));
-    for (x, w) in quad.x.iter().zip(&quad.weights) {
-        // −0 where the reference has 0: it adds ±0 to sums that are never −0, which changes nothing.
-        let l = f32x4_nearest(f32x4_mul(inverse, *x));
-        let l = f32x4_pmin(f32x4_pmax(l, f32x4_splat(-half)), f32x4_splat(half - 1.0));
-        xl = f32x4_add(xl, f32x4_mul(f32x4_mul(*w, *x), l));
-        ll = f32x4_add(ll, f32x4_mul(f32x4_mul(*w, l), l));
-    }
-    (xl, ll)
 }
