@@ -16,18 +16,27 @@ const MODES = {
   "no-webgpu": ["--disable-features=WebGPU", "--disable-blink-features=WebGPU"],
 };
 
-/** @param {"webgpu" | "no-webgpu"} mode */
-export async function launch(mode = "no-webgpu", args = []) {
+function options(mode, args) {
   const executablePath = process.env.CHROME ?? "/usr/bin/chromium";
   if (!existsSync(executablePath)) {
     throw new Error(`There is no Chromium at ${executablePath}: install it, or set CHROME to its path.`);
   }
-  return chromium.launch({ executablePath, args: [...COMMON, ...MODES[mode], ...args] });
+  return { executablePath, args: [...COMMON, ...MODES[mode], ...args] };
 }
 
-/** An empty page of the server's origin, whose console errors are shown. */
+/** @param {"webgpu" | "no-webgpu"} mode */
+export async function launch(mode = "no-webgpu", args = []) {
+  return chromium.launch(options(mode, args));
+}
+
+/** As `launch`, with a profile in the folder `profile`: gives a context, which is the browser too. */
+export async function launchProfile(profile, mode = "no-webgpu", args = []) {
+  return chromium.launchPersistentContext(profile, options(mode, args));
+}
+
+/** An empty page of the server's origin, whose console errors are shown. @param {any} browser or a context */
 export async function blank(browser, server) {
-  const context = await browser.newContext();
+  const context = browser.newContext ? await browser.newContext() : browser;
   const page = await context.newPage();
   page.on("pageerror", (error) => console.error(`page error: ${error.stack ?? error}`));
   page.on("console", (message) => {

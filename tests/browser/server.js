@@ -69,6 +69,6 @@ export function startServer(mounts = {}, preludes = {}) {
       "cache-control": "no-cache",
       ...SHARED,
     });
-    createReadStream(file).pipe(response);
+    createReadStream(file, { highWaterMark: 1 << 20 }).pipe(response);
   });
 }

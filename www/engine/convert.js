@@ -1,11 +1,11 @@
 // Convert: streams the source, cuts chunks of whole rows, has them quantized, writes them where the plan says.
 //
-// Memory is bounded: a chunk is read only when a worker has room for it.
+// Memory is bounded: a chunk is read only when a worker has room for the one before it.
 
 import { Cutter } from "../io/cutter.js";
 import { openSink } from "../io/sink.js";
 import { PhiquantError, throwIfAborted } from "./errors.js";
-import { Hasher, hashBlob } from "./hasher.js";
+import { Hashing, hashBlob } from "./hasher.js";
 import { Pool } from "./pool.js";
 import { Meter } from "./progress.js";
 import { guard, memoryBytes } from "./wasm.js";
@@ -41,6 +41,7 @@ export async function convert(job) {
     throw error;
   } finally {
     conversion.pool.close();
+    conversion.hashing?.close();
   }
 }
 
@@ -95,7 +96,7 @@ class Conversion {
       for (const text of this.plan.notices) this.notice(text);
       await this.chooseBackend(backend ?? "auto");
       this.sink = await openSink(sink, this.folder, this.plan.files);
-      this.hashers = this.sink.files.map((file) => (file.read ? new Hasher(this.wasm, file) : null));
+      this.hashing = await Hashing.start(this.module, this.sink.files);
       for (let i = 0; i < plan.literals(); i++) {
         const literal = plan.literal(i);
         await this.write(literal.file, literal.offset, literal.bytes);
@@ -134,6 +135,8 @@ class Conversion {
         if (error.code !== "no-device") this.notice(`The CPU quantizes: ${error.message}`);
       }
     }
+    // Workers start while the storage is made ready; where they cannot, whoever wants one is told.
+    if (this.backend === "simd128") this.pool.startCpu().catch(() => {});
     this.meter.update({ backend: this.backend }, {});
   }
 
@@ -180,11 +183,12 @@ class Conversion {
     const perChunk = Math.max(1, Math.floor(CHUNK / rowBytes));
     for (let row = 0; row < task.rows; row += perChunk) {
       const rows = Math.min(perChunk, task.rows - row);
-      const { buffer } = await cutter.take(rows * rowBytes).catch((error) => {
+      const read = cutter.take(rows * rowBytes).catch((error) => {
         if (error instanceof PhiquantError) error.tensor ??= task.tensor;
         throw error;
       });
-      const lane = await this.pool.lane(task.gpu);
+      // One chunk ahead: the network goes on while all workers are busy.
+      const [{ buffer }, lane] = await Promise.all([read, this.pool.lane(task.gpu)]);
       const flight = this.chunk(lane, task, buffer, rows, task.offset + row * outBytes).catch((error) =>
         this.stop(error),
       );
@@ -288,12 +292,12 @@ class Conversion {
 
   async write(file, offset, bytes) {
     await this.sink.files[file].write(offset, bytes);
-    this.hashers[file]?.wrote(offset, bytes.length);
+    this.hashing.wrote(file, offset, bytes);
   }
 
   async finish() {
     this.meter.update({ phase: "finish" }, {});
-    const hashes = this.hashers.map((hasher) => hasher?.digest());
+    const hashes = await this.hashing.digests();
     throwIfAborted(this.signal);
     const done = await this.sink.finish();
     const files = [];

@@ -1,54 +1,118 @@
-// sha256 of a file that is written in any order: follows behind what is whole from the start.
+// sha256 of files that are written in any order: a worker of its own hashes what is whole from the start.
+
+import { startWorker } from "./rpc.js";
 
 const PIECE = 1 << 20;
+/** Bytes on their way to the worker, at most: what waits there is memory. */
+const AHEAD = 16 << 20;
 
-export class Hasher {
-  /** @param {any} wasm @param {import("../io/sink.js").SinkFile} file with `read` */
-  constructor(wasm, file) {
-    this.wasm = wasm;
-    this.file = file;
-    this.buffer = new Uint8Array(PIECE);
-    /** Written spans past `at` that do not touch it yet: start → end. @type {Map<number, number>} */
-    this.spans = new Map();
-    this.reset();
+/** The worker, and a hasher for each file. */
+export class Hashing {
+  /** @param {WebAssembly.Module} module @param {import("../io/sink.js").SinkFile[]} files those with `read` are hashed */
+  static async start(module, files) {
+    const peer = startWorker(new URL("./hash.js", import.meta.url), {}, "phiquant hash");
+    await peer.call("init", { module });
+    return new Hashing(peer, files);
   }
 
-  reset() {
-    this.sha = new this.wasm.Sha256();
-    /** Hashed so far, and whole so far. */
+  constructor(peer, files) {
+    this.peer = peer;
+    this.hashers = files.map((file, index) => (file.read ? new Hasher(peer, index, file) : null));
+  }
+
+  /** `bytes` were written to a file at `start`; they have a buffer of their own, which may be taken. */
+  wrote(file, start, bytes) {
+    this.hashers[file]?.wrote(start, bytes);
+  }
+
+  /** For each file its sha256 in lower-case hexadecimal, when all is written; null where it could not be followed. */
+  digests() {
+    return Promise.all(this.hashers.map((hasher) => hasher?.digest() ?? null));
+  }
+
+  close() {
+    this.peer.terminate();
+  }
+}
+
+class Hasher {
+  constructor(peer, index, file) {
+    this.peer = peer;
+    this.index = index;
+    this.file = file;
+    /** Written spans past `whole` that do not touch it yet: start → end. @type {Map<number, number>} */
+    this.spans = new Map();
+    /** Bytes on their way. */
+    this.ahead = 0;
+    /** @type {unknown} */
+    this.fault = null;
+    /** @type {() => void} */
+    this.wake = () => {};
+    this.begin();
+  }
+
+  begin() {
+    /** Sent so far, and whole so far. */
     this.at = 0;
     this.whole = 0;
+    this.call("begin");
+  }
+
+  async call(method, more = {}, transfer = []) {
+    try {
+      return await this.peer.call(method, { file: this.index, ...more }, { transfer });
+    } catch (error) {
+      this.fault ??= error;
+      this.wake();
+      return null;
+    }
   }
 
   wrote(start, bytes) {
     // Written a second time: begin again when all is there.
     if (start < this.at) {
-      this.reset();
+      this.begin();
       this.whole = -1;
     }
     if (this.whole < 0) return;
-    this.spans.set(start, start + bytes);
+    const next = start === this.at && this.ahead < AHEAD;
+    this.spans.set(start, start + bytes.length);
     for (let end = this.spans.get(this.whole); end !== undefined; end = this.spans.get(this.whole)) {
       this.spans.delete(this.whole);
       this.whole = end;
     }
-    // A little at a time: the stream is read on the same thread.
-    if (this.whole - this.at >= PIECE) this.advance(Math.min(this.whole, this.at + 4 * PIECE));
+    // What is next in line goes as it is; the rest is read back when its turn comes.
+    if (next) this.send(bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice());
+    this.follow();
   }
 
-  advance(to) {
-    while (this.at < to) {
-      const piece = this.buffer.subarray(0, Math.min(PIECE, to - this.at));
+  async send(bytes) {
+    const count = bytes.length;
+    this.at += count;
+    this.ahead += count;
+    await this.call("update", { bytes }, [bytes.buffer]);
+    this.ahead -= count;
+    this.follow();
+    this.wake();
+  }
+
+  follow() {
+    while (this.at < this.whole && this.ahead < AHEAD && !this.fault) {
+      const piece = new Uint8Array(Math.min(PIECE, this.whole - this.at));
       this.file.read(this.at, piece);
-      this.sha.update(piece);
-      this.at += piece.length;
+      this.send(piece);
     }
   }
 
-  /** Lower-case hexadecimal, when all is written. */
-  digest() {
-    this.advance(this.file.bytes);
-    return this.sha.digest();
+  async digest() {
+    this.whole = this.file.bytes;
+    this.follow();
+    while (this.ahead > 0 && !this.fault) {
+      await new Promise((resolve) => {
+        this.wake = () => resolve(undefined);
+      });
+    }
+    return this.fault ? null : this.call("digest");
   }
 }
 

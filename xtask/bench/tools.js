@@ -1,22 +1,32 @@
 // What the sections share: pages in Chromium, llama.cpp beside them, and tables.
 
 import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { attempt, blank, launch } from "../../tests/browser/chromium.js";
+import { attempt, blank, launchProfile } from "../../tests/browser/chromium.js";
 
-/** A browser of its own, so that no measurement inherits another's memory; gives `call(name, argument)` of page.js. */
+/**
+ * A browser of its own, so that no measurement inherits another's memory; gives `call(name, argument)` of page.js.
+ * It has a profile on the disk, as a visitor's has: without one Chromium keeps OPFS in another process' memory.
+ */
 export async function openPage(server, mode = "no-webgpu") {
-  const browser = await launch(mode);
+  const profile = await mkdtemp(join(tmpdir(), "phiquant-bench-"));
+  const browser = await launchProfile(profile, mode);
   const page = await blank(browser, server);
   return {
-    version: browser.version(),
+    version: browser.browser()?.version(),
     async call(name, argument = {}) {
       const action = async ({ name, argument }) => (await import("/bench/page.js"))[name](argument);
       const { value, error } = await attempt(page, action, { name, argument });
       if (error) throw new Error(`${name}(${JSON.stringify(argument)}): ${error.code ?? ""} ${error.message}`);
       return value;
     },
-    close: () => browser.close(),
+    async close() {
+      await browser.close();
+      await rm(profile, { recursive: true, force: true });
+    },
   };
 }
 

@@ -1,0 +1,27 @@
+// A worker that hashes: sha256 of files whose bytes come in order.
+
+import { connect } from "./rpc.js";
+import { instantiate } from "./wasm.js";
+
+let wasm;
+/** A state for each file. @type {Map<number, any>} */
+const states = new Map();
+
+connect(/** @type {any} */ (self), {
+  async init({ module }) {
+    wasm = await instantiate(module);
+  },
+
+  /** Begins a file, or begins it again. */
+  begin({ file }) {
+    states.get(file)?.free();
+    states.set(file, new wasm.Sha256());
+  },
+
+  update({ file, bytes }) {
+    states.get(file).update(bytes);
+  },
+
+  /** Lower-case hexadecimal. */
+  digest: ({ file }) => states.get(file).digest(),
+});
