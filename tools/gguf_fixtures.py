@@ -2,6 +2,7 @@
 
     python tools/gguf_fixtures.py LLAMA_CPP_SOURCES             # all
     python tools/gguf_fixtures.py LLAMA_CPP_SOURCES phi-2-tiny  # one of them
+    python tools/gguf_fixtures.py LLAMA_CPP_SOURCES --keep      # from the checkpoints that are there
 
 LLAMA_CPP_SOURCES holds convert_hf_to_gguf.py (vendor/llama.cpp in llama-cpp-python's sdist). Needs torch, transformers,
 tokenizers, sentencepiece, gguf and llama-cpp-python; made with 2.15.0, 5.23.0, 0.23.3, 0.2.3, 0.19.0 and 0.3.36.
@@ -334,7 +335,12 @@ def head(path):
 
 
 PLAIN = ["f32", "f16", "bf16"]
-QUANTIZED = {"Q8_0": 7, "Q4_0": 2, "Q6_K": 18}
+# `enum llama_ftype`; Q2_K_S is not among them, since it asks for an importance matrix.
+QUANTIZED = {
+    "Q8_0": 7, "Q4_0": 2, "Q4_1": 3, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13,
+    "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "TQ1_0": 36,
+    "TQ2_0": 37, "MXFP4_MOE": 38,
+}  # fmt: skip
 # One of either tool; the others differ in a number or two.
 HEADS = ["F16", "Q4_0"]
 PRE = {"tiny-phi3-spm": "default", "Phi-4-mini-tiny": "gpt-4o", "phi4": "dbrx", "phi-2-tiny": "phi-2", "Phi-3.5-MoE-tiny": "default"}
@@ -343,12 +349,13 @@ PRE = {"tiny-phi3-spm": "default", "Phi-4-mini-tiny": "gpt-4o", "phi4": "dbrx", 
 def main():
     sources = Path(sys.argv[1])
     sys.path[:0] = [str(sources), str(sources / "gguf-py")]
-    names = sys.argv[2:] or list(PRE)
-    with tempfile.TemporaryDirectory() as temporary:
-        make_checkpoints(Path(temporary))
-        for name in names:
-            shutil.rmtree(ROOT / name, ignore_errors=True)
-            shutil.copytree(Path(temporary) / name, ROOT / name)
+    names = [name for name in sys.argv[2:] if name != "--keep"] or list(PRE)
+    if "--keep" not in sys.argv:
+        with tempfile.TemporaryDirectory() as temporary:
+            make_checkpoints(Path(temporary))
+            for name in names:
+                shutil.rmtree(ROOT / name, ignore_errors=True)
+                shutil.copytree(Path(temporary) / name, ROOT / name)
     for name in names:
         folder, pre = ROOT / name, PRE[name]
         for path in folder.iterdir():
