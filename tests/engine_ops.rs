@@ -9,6 +9,7 @@ use phiquant::engine::cpu::Cpu;
 use phiquant::engine::{Attention, Backend, Norm, Routing, Slots};
 use phiquant::num::mix;
 use phiquant::quant::{Kernels, SCHEMES, Scheme};
+use phiquant::tensor::DType;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -45,6 +46,28 @@ fn quantized(scheme: &dyn Scheme, seed: u64, rows: usize, cols: usize) -> (Vec<u
     (bytes, values)
 }
 
+/// A matrix of blocks with any bits at all, as long as they mean numbers of a size that sums can hold: the extremes of levels
+/// and factors that a quantizer hardly ever writes.
+fn arbitrary(scheme: &dyn Scheme, seed: u64, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
+    let dtype = scheme.spec().dtype;
+    let mut bytes = vec![0; rows * cols / dtype.group * dtype.group_bytes];
+    let mut values = vec![0.0; rows * cols];
+    let mut bits = mix(seed);
+    for (bytes, values) in bytes.chunks_exact_mut(dtype.group_bytes).zip(values.chunks_exact_mut(dtype.group)) {
+        loop {
+            bytes.fill_with(|| {
+                bits = mix(bits);
+                bits as u8
+            });
+            scheme.dequantize(Kernels::Scalar, &[bytes], dtype.group, values);
+            if values.iter().all(|value| value.abs() < 1e6) {
+                break;
+            }
+        }
+    }
+    (bytes, values)
+}
+
 /// What rounding activations may change: half a level, which is 1/16383 of the largest in a block of 32.
 fn rounding(w: &[f32], x: &[f32]) -> f64 {
     let block = |(w, x): (&[f32], &[f32])| {
@@ -57,30 +80,37 @@ fn rounding(w: &[f32], x: &[f32]) -> f64 {
 #[test]
 fn matmul_of_every_scheme() {
     // Rows that fill no tile, tokens on both sides of every way of computing, columns of one block and of several.
-    for scheme in SCHEMES {
-        let dtype = scheme.spec().dtype;
-        for (rows, blocks, tokens) in [(1, 1, 1), (8, 2, 2), (13, 1, 3), (16, 3, 4), (27, 2, 9), (9, 5, 67)] {
-            let cols = blocks * dtype.group.max(32);
-            let (bytes, weights) = quantized(*scheme, rows as u64, rows, cols);
-            let x = random(99, tokens * cols);
-            let what = format!("{} [{rows}, {cols}] · {tokens}", dtype.name);
-            let ours = same(&what, |cpu| {
-                let mut matrix = cpu.matrix(dtype, rows, cols).unwrap();
-                let middle = rows / 2 * (bytes.len() / rows);
-                cpu.fill(&mut matrix, rows / 2, &bytes[middle..]).unwrap();
-                cpu.fill(&mut matrix, 0, &bytes[..middle]).unwrap();
-                let mut out = cpu.buffer(tokens * rows).unwrap();
-                cpu.matmul(&matrix, &buffer(cpu, &x), tokens, &mut out).unwrap();
-                out
-            });
-            for (i, ours) in ours.iter().enumerate() {
-                let (w, x) = (&weights[i % rows * cols..][..cols], &x[i / rows * cols..][..cols]);
-                let products = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-                let (exact, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
-                let bound = if dtype.group == 1 { 0.0 } else { rounding(w, x) } + 1e-6 * size;
-                assert!((f64::from(*ours) - exact).abs() <= bound, "{what} at {i}: {ours}, not {exact}");
+    for (n, (rows, blocks, tokens)) in
+        [(1, 1, 1), (8, 2, 2), (13, 1, 3), (16, 3, 4), (27, 2, 9), (9, 5, 67)].into_iter().enumerate()
+    {
+        for scheme in SCHEMES {
+            let cols = blocks * scheme.spec().dtype.group.max(32);
+            for matrix in [quantized(*scheme, n as u64, rows, cols), arbitrary(*scheme, n as u64, rows, cols)] {
+                check_matmul(scheme.spec().dtype, matrix, cols, tokens);
             }
         }
+    }
+}
+
+fn check_matmul(dtype: DType, (bytes, weights): (Vec<u8>, Vec<f32>), cols: usize, tokens: usize) {
+    let rows = weights.len() / cols;
+    let x = random(99, tokens * cols);
+    let what = format!("{} [{rows}, {cols}] · {tokens}", dtype.name);
+    let ours = same(&what, |cpu| {
+        let mut matrix = cpu.matrix(dtype, rows, cols).unwrap();
+        let middle = rows / 2 * (bytes.len() / rows);
+        cpu.fill(&mut matrix, rows / 2, &bytes[middle..]).unwrap();
+        cpu.fill(&mut matrix, 0, &bytes[..middle]).unwrap();
+        let mut out = cpu.buffer(tokens * rows).unwrap();
+        cpu.matmul(&matrix, &buffer(cpu, &x), tokens, &mut out).unwrap();
+        out
+    });
+    for (i, ours) in ours.iter().enumerate() {
+        let (w, x) = (&weights[i % rows * cols..][..cols], &x[i / rows * cols..][..cols]);
+        let products = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+        let (exact, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+        let bound = if dtype.group == 1 { 0.0 } else { rounding(w, x) } + 1e-6 * size;
+        assert!((f64::from(*ours) - exact).abs() <= bound, "{what} at {i}: {ours}, not {exact}");
     }
 }
 

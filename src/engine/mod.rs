@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod gpu;
+pub mod levels;
 
 use crate::bail;
 use crate::error::Result;

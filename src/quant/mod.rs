@@ -3,7 +3,7 @@
 //! A scheme is a folder (`mod.rs`: the layout as data, drawn; `scalar.rs`: the definition of the bytes; `simd128.rs`: the
 //! same functions, faster, bit for bit equal) and one line in [`SCHEMES`].
 
-mod affine32;
+pub(crate) mod affine32;
 mod convert;
 mod errors;
 mod fault;

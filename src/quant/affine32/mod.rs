@@ -57,7 +57,7 @@ fn pack(scales: &[u8; SUBS], mins: &[u8; SUBS]) -> [u8; 12] {
 }
 
 /// Scales and minimums.
-fn unpack(packed: &[u8; 12]) -> ([u8; SUBS], [u8; SUBS]) {
+pub(crate) fn unpack(packed: &[u8; 12]) -> ([u8; SUBS], [u8; SUBS]) {
     let (mut scales, mut mins) = ([0; SUBS], [0; SUBS]);
     for j in 0..4 {
         (scales[j], mins[j]) = (packed[j] & 63, packed[j + 4] & 63);

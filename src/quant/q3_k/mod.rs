@@ -54,7 +54,7 @@ fn pack_scales(scales: &[u8; SUBS]) -> [u8; 12] {
 }
 
 /// The sub-blocks' scales, −32 … 31.
-fn unpack_scales(packed: &[u8; 12]) -> [i8; SUBS] {
+pub(crate) fn unpack_scales(packed: &[u8; 12]) -> [i8; SUBS] {
     std::array::from_fn(|j| {
         let bits = packed[j % 8] >> (4 * (j / 8)) & 15 | (packed[8 + j % 4] >> (2 * (j / 4)) & 3) << 4;
         bits as i8 - 32

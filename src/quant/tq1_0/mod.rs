@@ -30,14 +30,14 @@ pub struct Block {
 const _: () = assert!(size_of::<Block>() == 54 && align_of::<Block>() == 1);
 
 /// `width` bytes, whose digit n has the weights from `weight + n · width` on.
-struct Strip {
-    byte: usize,
-    weight: usize,
-    width: usize,
-    digits: usize,
+pub(crate) struct Strip {
+    pub byte: usize,
+    pub weight: usize,
+    pub width: usize,
+    pub digits: usize,
 }
 
-const STRIPS: [Strip; 3] = [
+pub(crate) const STRIPS: [Strip; 3] = [
     Strip { byte: 0, weight: 0, width: 32, digits: 5 },
     Strip { byte: 32, weight: 160, width: 16, digits: 5 },
     Strip { byte: 48, weight: 240, width: 4, digits: 4 },

@@ -16,8 +16,8 @@ pub struct Activations {
     pub levels: Vec<i16>,
     /// Per block.
     pub scales: Vec<f32>,
-    /// Sum of the block's levels.
-    pub sums: Vec<i32>,
+    /// Sums of the levels of each half of a block.
+    pub sums: Vec<[i32; 2]>,
 }
 
 impl Activations {
@@ -25,7 +25,7 @@ impl Activations {
     pub fn round(&mut self, kernels: Kernels, x: &[f32]) {
         self.levels.resize(x.len(), 0);
         self.scales.resize(x.len() / BLOCK, 0.0);
-        self.sums.resize(x.len() / BLOCK, 0);
+        self.sums.resize(x.len() / BLOCK, [0; 2]);
         let blocks = x.as_chunks().0.iter().zip(self.levels.as_chunks_mut().0);
         for (((x, levels), scale), sum) in blocks.zip(&mut self.scales).zip(&mut self.sums) {
             (*scale, *sum) = match kernels {

@@ -1,20 +1,21 @@
 //! Weights times activations.
 //!
-//! Two families. F32, F16, BF16 and every scheme without kernels of its own: a row is widened to f32 by its scheme and
-//! multiplied in f32 ([`float`]). Schemes with a folder here: activations are rounded to 15 bits per block of 32, the sums
-//! within a block are exact integers, and each block's sum is scaled and added in f32, block after block. A new scheme
-//! works through `float`; it becomes fast by a folder and a line in [`TABLE`].
+//! Two families. F32, F16, BF16 and every scheme without a line in [`TABLE`]: a row is widened to f32 by its scheme and
+//! multiplied in f32 ([`float`]). Schemes of levels ([`crate::engine::levels`]): activations are rounded to 15 bits per
+//! block of 32, the sums within a block are exact integers, and each block's sum is scaled and added in f32, block after
+//! block. Scalar, rows are unpacked as they stand in the file; on vectors, they are repacked when they arrive, into one of
+//! few forms ([`forms`]) that serve all types.
 
 pub mod activations;
 pub mod float;
-pub mod q4_0;
-pub mod q6_k;
-pub mod q8_0;
+#[cfg(target_feature = "simd128")]
+pub mod forms;
 pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
 
 use crate::bail;
+use crate::engine::levels::{self, Levels};
 use crate::error::Result;
 use crate::quant::{self, Kernels};
 use crate::tensor::DType;
@@ -47,9 +48,8 @@ pub trait Kernel {
 pub struct Scratch {
     /// Rounded activations.
     pub x: Activations,
-    /// Weights, unpacked: levels and a scale per block, or f32.
-    pub levels: Vec<i16>,
-    pub scales: Vec<f32>,
+    /// A row of weights, unpacked.
+    pub row: scalar::Row,
     pub floats: Vec<f32>,
     #[cfg(target_feature = "simd128")]
     pub panel: simd128::Panel,
@@ -57,10 +57,34 @@ pub struct Scratch {
     pub scores: Vec<f32>,
 }
 
+fn integer<T: Levels>(kernels: Kernels) -> Box<dyn Kernel> {
+    match kernels {
+        Kernels::Scalar => scalar::Rows::<T>::kernel(),
+        #[cfg(target_feature = "simd128")]
+        Kernels::Simd128 => simd128::Tiles::<T>::kernel(),
+    }
+}
+
 type Make = fn(Kernels) -> Box<dyn Kernel>;
 
-/// Schemes with integer kernels.
-static TABLE: &[(&str, Make)] = &[("Q8_0", q8_0::kernel), ("Q4_0", q4_0::kernel), ("Q6_K", q6_k::kernel)];
+/// Schemes that are multiplied in integers.
+static TABLE: &[(&str, Make)] = &[
+    ("Q4_0", integer::<levels::Q4_0>),
+    ("Q4_1", integer::<levels::Q4_1>),
+    ("Q5_0", integer::<levels::Q5_0>),
+    ("Q5_1", integer::<levels::Q5_1>),
+    ("Q8_0", integer::<levels::Q8_0>),
+    ("Q2_K", integer::<levels::Q2K>),
+    ("Q3_K", integer::<levels::Q3K>),
+    ("Q4_K", integer::<levels::Q4K>),
+    ("Q5_K", integer::<levels::Q5K>),
+    ("Q6_K", integer::<levels::Q6K>),
+    ("IQ4_NL", integer::<levels::Iq4Nl>),
+    ("IQ4_XS", integer::<levels::Iq4Xs>),
+    ("TQ1_0", integer::<levels::Tq1_0>),
+    ("TQ2_0", integer::<levels::Tq2_0>),
+    ("MXFP4", integer::<levels::Mxfp4>),
+];
 
 /// The kernel for weights of that type; `Unsupported` where there is no such scheme.
 pub fn kernel(dtype: DType, kernels: Kernels) -> Result<Box<dyn Kernel>> {
@@ -68,7 +92,7 @@ pub fn kernel(dtype: DType, kernels: Kernels) -> Result<Box<dyn Kernel>> {
         return Ok(make(kernels));
     }
     match quant::by_name(dtype.name) {
-        Some(scheme) => Ok(Box::new(float::Float { scheme, kernels })),
+        Some(scheme) => Ok(float::Float::kernel(scheme, kernels)),
         None => bail!(Unsupported, "no kernel multiplies {} weights", dtype.name),
     }
 }

@@ -21,18 +21,28 @@ fn store(x: &mut [f32; LANES], vector: usize, v: v128) {
 }
 
 /// `rest`, padded with zeros: they add nothing to a partial sum.
-fn pad(rest: &[f32]) -> [f32; LANES] {
-    let mut padded = [0.0; LANES];
+fn pad<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
+    let mut padded = [T::default(); LANES];
     padded[..rest.len()].copy_from_slice(rest);
     padded
 }
 
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_by(a, b, load)
+}
+
+/// As [`dot`], with elements of any type: `vector` loads four as f32.
+#[inline(always)]
+pub(in crate::engine::cpu) fn dot_by<T: Copy + Default>(
+    a: &[T],
+    b: &[f32],
+    vector: impl Fn(&[T; LANES], usize) -> v128,
+) -> f32 {
     assert_eq!(a.len(), b.len());
     let mut sums = [f32x4_splat(0.0); VECTORS];
-    let mut add = |a: &[f32; LANES], b: &[f32; LANES]| {
+    let mut add = |a: &[T; LANES], b: &[f32; LANES]| {
         for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = f32x4_add(*sum, f32x4_mul(load(a, i), load(b, i)));
+            *sum = f32x4_add(*sum, f32x4_mul(vector(a, i), load(b, i)));
         }
     };
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
