@@ -20,8 +20,13 @@ fn half_value(half: u32) -> f32 {
     return select(value, -value, (half & 0x8000u) != 0u);
 }
 
-// The f16 scale of a row's group; rows begin at whole words.
-fn scale(row: u32, group: u32) -> f32 {
-    let index = row * params.scale_stride + group;
-    return half_value((scales[index >> 1u] >> (16u * (index & 1u))) & 0xffffu);
+// The 16 bits of a row's scale; rows begin at whole words.
+fn scale_bits(row: u32, index: u32) -> u32 {
+    let at = row * params.scale_stride + index;
+    return (scales[at >> 1u] >> (16u * (at & 1u))) & 0xffffu;
+}
+
+// The same as an f16. One for each block; two, the second one its minimum, where a type has those.
+fn scale(row: u32, index: u32) -> f32 {
+    return half_value(scale_bits(row, index));
 }

@@ -7,7 +7,7 @@ use phiquant::engine::cpu::Cpu;
 use phiquant::engine::gpu::WebGpu;
 use phiquant::engine::{Attention, Backend, Norm, Routing, Slots};
 use phiquant::phi::sample::Sampling;
-use phiquant::quant::{Kernels, by_name};
+use phiquant::quant::{Kernels, SCHEMES, by_name};
 use phiquant::tensor::DType;
 use phiquant::{ErrorKind, num};
 
@@ -27,7 +27,10 @@ fn assert_close(label: &str, got: &[f32], want: &[f32], bound: f32) {
     }
 }
 
-const SCHEMES: [&str; 6] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K"];
+/// Every scheme: the backend takes them all.
+fn names() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().map(|scheme| scheme.spec().dtype.name)
+}
 
 /// Rows as they stand in a file.
 fn encoded(scheme: &str, rows: &[f32], cols: usize) -> (DType, Vec<u8>) {
@@ -69,7 +72,7 @@ pub async fn embedding_is_exact() {
     let (rows, cols) = (37, 512);
     let tokens = [36, 0, 5, 5, 17, 20, 1, 35];
     let weights = scaled(&mut random, rows, cols);
-    for scheme in SCHEMES {
+    for scheme in names() {
         let (dtype, bytes) = encoded(scheme, &weights, cols);
         let want: Vec<f32> = {
             let all = decoded(scheme, &bytes, cols, rows * cols);
@@ -90,7 +93,7 @@ pub async fn matmul_equals_the_dequantized_product() {
     let mut random = Random(12);
     for (rows, cols) in [(1, 256), (70, 256), (131, 768)] {
         let weights = scaled(&mut random, rows, cols);
-        for scheme in SCHEMES {
+        for scheme in names() {
             let (dtype, bytes) = encoded(scheme, &weights, cols);
             let matrix = decoded(scheme, &bytes, cols, rows * cols);
             let device = [u64::MAX, 30_000].map(|part| {
@@ -122,7 +125,10 @@ pub async fn odd_widths_work() {
     // Widths that groups of 32 do not divide, and an odd number of groups.
     let backend = webgpu().await;
     let mut random = Random(13);
-    for (scheme, cols) in [("F32", 24), ("F16", 40), ("BF16", 8), ("Q8_0", 96), ("Q4_0", 160)] {
+    let floats = [("F32", 24), ("F16", 40), ("BF16", 8)];
+    let levels =
+        [("Q8_0", 96), ("Q4_0", 160), ("Q4_1", 96), ("Q5_0", 160), ("Q5_1", 96), ("IQ4_NL", 32), ("MXFP4", 96)];
+    for (scheme, cols) in floats.into_iter().chain(levels) {
         let rows = 5;
         let (dtype, bytes) = encoded(scheme, &random.normals(rows * cols), cols);
         let matrix = decoded(scheme, &bytes, cols, rows * cols);

@@ -37,7 +37,10 @@ const fn quantizer(name: &'static str) -> Family {
 }
 
 /// Types of weights that the matrix shaders read: one file each under shaders/unpack/.
-pub const SCHEMES: &[&str] = &["f32", "f16", "bf16", "q8_0", "q4_0", "q6_k"];
+pub const SCHEMES: &[&str] = &[
+    "f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl",
+    "iq4_xs", "tq2_0", "mxfp4",
+];
 
 const fn plain(name: &'static str, storage: &'static [Access], params: &'static [(&'static str, usize)]) -> Family {
     Family { name, variants: &[""], storage, params }
@@ -109,14 +112,28 @@ static FILES: &[(&str, &str)] = files![
     "shared/cache.wgsl",
     "shared/float.wgsl",
     "shared/halves.wgsl",
+    "shared/iq4.wgsl",
+    "shared/levels.wgsl",
     "shared/matrix.wgsl",
     "shared/quant.wgsl",
+    "shared/table.wgsl",
     "unpack/bf16.wgsl",
     "unpack/f16.wgsl",
     "unpack/f32.wgsl",
+    "unpack/iq4_nl.wgsl",
+    "unpack/iq4_xs.wgsl",
+    "unpack/mxfp4.wgsl",
+    "unpack/q2_k.wgsl",
+    "unpack/q3_k.wgsl",
     "unpack/q4_0.wgsl",
+    "unpack/q4_1.wgsl",
+    "unpack/q4_k.wgsl",
+    "unpack/q5_0.wgsl",
+    "unpack/q5_1.wgsl",
+    "unpack/q5_k.wgsl",
     "unpack/q6_k.wgsl",
     "unpack/q8_0.wgsl",
+    "unpack/tq2_0.wgsl",
 ];
 
 /// The whole text of a shader: imports resolved, each file once. Errors name the file; they cannot occur in a shader of

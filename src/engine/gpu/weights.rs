@@ -1,34 +1,60 @@
 //! Weights on the device. WebGPU reads storage in aligned 32-bit words, and a binding has a limit: so blocks are split
-//! into a plane of quants and one of scales, and a large matrix into parts of whole rows.
+//! into words of quants and 16-bit scales, and a large matrix into parts of whole rows.
 
 use super::record::{Memory, Recorder};
 use crate::bail;
+use crate::engine::levels::{self, Levels, Parts};
 use crate::error::Result;
 use crate::tensor::DType;
 
-/// A group of a file to words of quants and an f16 scale.
-type Split = fn(&[u8], &mut Vec<u32>, &mut Vec<u16>);
+/// A block of a file to words of quants and to scales; the parts are room for it.
+type Split = fn(&[u8], &mut Parts, &mut Vec<u32>, &mut Vec<u16>);
 
 /// How a type's groups become words.
 struct Layout {
     name: &'static str,
     /// Its file under shaders/unpack/.
     shader: &'static str,
-    /// Weights, and words of quants, of a group.
+    /// Weights, words of quants, and scales of a group.
     group: usize,
     words: usize,
-    /// Splits a group into quants and an f16 scale; `None` for types that are words already.
+    scales: usize,
+    /// `None` for types that are words already.
     split: Option<Split>,
 }
 
 /// Types without blocks go by the eight weights that a shader unpacks at once.
+const fn words(name: &'static str, shader: &'static str, words: usize) -> Layout {
+    Layout { name, shader, group: 8, words, scales: 0, split: None }
+}
+
+/// Types of levels: planes of bits, which [`split`] makes.
+const fn levels<T: Levels>(name: &'static str, shader: &'static str) -> Layout {
+    let spec = T::SPEC;
+    let each = 1 + spec.mins as usize;
+    let words = spec.cols * spec.bits as usize / 32 + spec.factors() * each / 4;
+    Layout { name, shader, group: spec.cols, words, scales: each, split: Some(split::<T>) }
+}
+
 static LAYOUTS: &[Layout] = &[
-    Layout { name: "F32", shader: "f32", group: 8, words: 8, split: None },
-    Layout { name: "F16", shader: "f16", group: 8, words: 4, split: None },
-    Layout { name: "BF16", shader: "bf16", group: 8, words: 4, split: None },
-    Layout { name: "Q8_0", shader: "q8_0", group: 32, words: 8, split: Some(split_q8_0) },
-    Layout { name: "Q4_0", shader: "q4_0", group: 32, words: 4, split: Some(split_q4_0) },
-    Layout { name: "Q6_K", shader: "q6_k", group: 256, words: 52, split: Some(split_q6_k) },
+    words("F32", "f32", 8),
+    words("F16", "f16", 4),
+    words("BF16", "bf16", 4),
+    levels::<levels::Q4_0>("Q4_0", "q4_0"),
+    levels::<levels::Q4_1>("Q4_1", "q4_1"),
+    levels::<levels::Q5_0>("Q5_0", "q5_0"),
+    levels::<levels::Q5_1>("Q5_1", "q5_1"),
+    levels::<levels::Q8_0>("Q8_0", "q8_0"),
+    levels::<levels::Q2K>("Q2_K", "q2_k"),
+    levels::<levels::Q3K>("Q3_K", "q3_k"),
+    levels::<levels::Q4K>("Q4_K", "q4_k"),
+    levels::<levels::Q5K>("Q5_K", "q5_k"),
+    levels::<levels::Q6K>("Q6_K", "q6_k"),
+    levels::<levels::Iq4Nl>("IQ4_NL", "iq4_nl"),
+    levels::<levels::Iq4Xs>("IQ4_XS", "iq4_xs"),
+    levels::<levels::Tq1_0>("TQ1_0", "tq2_0"),
+    levels::<levels::Tq2_0>("TQ2_0", "tq2_0"),
+    levels::<levels::Mxfp4>("MXFP4", "mxfp4"),
 ];
 
 /// Bytes that are repacked at a time.
@@ -99,7 +125,7 @@ impl Matrix {
 
     /// Scales from one row to the next: rounded up to whole words.
     pub(super) fn scale_stride(&self) -> usize {
-        if self.layout.split.is_some() { (self.cols / self.layout.group).next_multiple_of(2) } else { 0 }
+        (self.cols / self.layout.group * self.layout.scales).next_multiple_of(2)
     }
 
     fn row_words(&self) -> usize {
@@ -134,9 +160,10 @@ impl Matrix {
         let rows = bytes.len() / row_bytes;
         let mut quants = Vec::with_capacity(rows * self.row_words());
         let mut scales = Vec::with_capacity(rows * stride);
+        let mut parts = Parts::NEW;
         for (i, row) in bytes.chunks_exact(row_bytes).enumerate() {
             for group in row.chunks_exact(self.dtype.group_bytes) {
-                split(group, &mut quants, &mut scales);
+                split(group, &mut parts, &mut quants, &mut scales);
             }
             scales.resize((i + 1) * stride, 0);
         }
@@ -145,38 +172,31 @@ impl Matrix {
     }
 }
 
-fn split_q8_0(block: &[u8], quants: &mut Vec<u32>, scales: &mut Vec<u16>) {
-    scales.push(u16::from_le_bytes([block[0], block[1]]));
-    quants.extend(block[2..].as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
-}
-
-/// Byte j holds weights j (low) and j + 16 (high); a word shall hold eight in order.
-fn split_q4_0(block: &[u8], quants: &mut Vec<u32>, scales: &mut Vec<u16>) {
-    scales.push(u16::from_le_bytes([block[0], block[1]]));
-    for shift in [0, 4] {
-        for bytes in block[2..].as_chunks::<8>().0 {
-            let nibbles = bytes.iter().rev().fold(0, |word, byte| word << 4 | u32::from(byte >> shift & 15));
-            quants.push(nibbles);
+/// Levels, a plane of four (two, eight) bits each before one of the bits above; then the sub-blocks' factors, a byte each.
+fn split<T: Levels>(block: &[u8], parts: &mut Parts, quants: &mut Vec<u32>, scales: &mut Vec<u16>) {
+    let spec = const { T::SPEC };
+    T::split(block, parts);
+    scales.push(parts.scale);
+    if spec.mins {
+        scales.push(parts.min);
+    }
+    let lower = 1 << spec.bits.ilog2();
+    for (shift, bits) in [(0, lower), (lower, spec.bits - lower)] {
+        if bits > 0 {
+            pack(&parts.levels[..spec.cols], shift, bits, quants);
         }
+    }
+    let mut bytes = |bytes: &[u8]| quants.extend(bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
+    bytes(bytemuck::cast_slice(&parts.subs[..spec.factors()]));
+    if spec.mins {
+        bytes(&parts.mins[..spec.factors()]);
     }
 }
 
-/// ql 128, qh 64, scales 16, d 2 bytes. The weights of each half (128) come in four runs of 32: the low nibbles of two
-/// runs of ql, then the high ones; their upper two bits are the four pairs of bits of one run of qh.
-fn split_q6_k(block: &[u8], quants: &mut Vec<u32>, scales: &mut Vec<u16>) {
-    let (low, rest) = block.split_at(128);
-    let (high, rest) = rest.split_at(64);
-    let (factors, scale) = rest.split_at(16);
-    scales.push(u16::from_le_bytes([scale[0], scale[1]]));
-    let low_bits = |i: usize| {
-        let (half, run, j) = (i / 128, i / 32 % 4, i % 32);
-        u32::from(low[64 * half + 32 * (run % 2) + j] >> (4 * (run / 2)) & 15)
-    };
-    let high_bits = |i: usize| {
-        let (half, run, j) = (i / 128, i / 32 % 4, i % 32);
-        u32::from(high[32 * half + j] >> (2 * run) & 3)
-    };
-    quants.extend((0..32).map(|word| (0..8).fold(0, |bits, i| bits | low_bits(8 * word + i) << (4 * i))));
-    quants.extend((0..16).map(|word| (0..16).fold(0, |bits, i| bits | high_bits(16 * word + i) << (2 * i))));
-    quants.extend(factors.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)));
+/// `bits` bits of each level, from bit `shift` on; the first level lowest.
+fn pack(levels: &[u8], shift: u32, bits: u32, quants: &mut Vec<u32>) {
+    for levels in levels.chunks_exact(32 / bits as usize) {
+        let mask = (1 << bits) - 1;
+        quants.push(levels.iter().rev().fold(0, |word, level| word << bits | u32::from(level >> shift) & mask));
+    }
 }
