@@ -25,6 +25,11 @@ fn any_number_of_weights() {
 }
 
 #[test]
+fn searches_agree_almost_always() {
+    run(cases::searches_agree_almost_always());
+}
+
+#[test]
 fn several_pieces_in_flight() {
     run(cases::several_pieces_in_flight());
 }

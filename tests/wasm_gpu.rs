@@ -26,6 +26,7 @@ browser_tests![
     quant::bytes_equal_the_scalar_definitions,
     quant::random_bit_patterns_too,
     quant::any_number_of_weights,
+    quant::searches_agree_almost_always,
     quant::several_pieces_in_flight,
     quant::errors_are_measured,
     quant::faults_are_the_cpus,

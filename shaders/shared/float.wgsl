@@ -92,6 +92,60 @@ fn multiply(a: Parts, b: Parts) -> Parts {
     return Parts(kept + up, a.exponent + b.exponent + 23 + i32(wide));
 }
 
+// a − b for finite a ≥ b, rounded to 24 bits. (A difference of f32 is a multiple of 2^-149: below the normal range it is
+// exact.)
+fn subtract(a: u32, b: u32) -> Parts {
+    var x = parts(a);
+    var y = parts(b);
+    // As |large| ± |small|; the difference is not negative.
+    if (y.mantissa != 0u && x.mantissa == 0u) || x.exponent < y.exponent
+        || (x.exponent == y.exponent && x.mantissa < y.mantissa) {
+        if y.mantissa != 0u {
+            let swap = x;
+            x = y;
+            y = swap;
+        }
+    }
+    if y.mantissa == 0u {
+        return x;
+    }
+    // Six bits more than 24, the last one standing for all that falls off.
+    let large = x.mantissa << 6u;
+    var small = y.mantissa << 6u;
+    let shift = min(u32(x.exponent - y.exponent), 31u);
+    small = (small >> shift) | u32((small & ((1u << shift) - 1u)) != 0u);
+    let sum = select(large - small, large + small, ((a ^ b) >> 31u) == 1u);
+    if sum == 0u {
+        return Parts(0u, 0);
+    }
+    let excess = 8 - i32(countLeadingZeros(sum));
+    if excess <= 0 {
+        return Parts(sum << u32(-excess), x.exponent - 6 + excess);
+    }
+    let kept = sum >> u32(excess);
+    let rest = sum & ((1u << u32(excess)) - 1u);
+    let half = 1u << u32(excess - 1);
+    let rounded = kept + u32(rest > half || (rest == half && (kept & 1u) == 1u));
+    // 2^24 keeps its value with one bit less.
+    let carry = rounded >> 24u;
+    return Parts(rounded >> carry, x.exponent - 6 + excess + i32(carry));
+}
+
+// The bits of a number whose mantissa has no more bits than fit, or infinity.
+fn bits_of(value: Parts) -> u32 {
+    if value.mantissa == 0u {
+        return 0u;
+    }
+    let field = value.exponent + 150;
+    if field > 254 {
+        return 0x7f800000u;
+    }
+    if field >= 1 {
+        return (u32(field) << 23u) | (value.mantissa & 0x7fffffu);
+    }
+    return value.mantissa >> u32(1 - field);
+}
+
 // f16 to f32, exact.
 fn f16_to_f32(half: u32) -> u32 {
     let sign = (half & 0x8000u) << 16u;
