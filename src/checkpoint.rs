@@ -1,6 +1,7 @@
 //! A checkpoint as it was found: its texts (config, tokenizer), its weight files' headers, and what they add up to.
 
 mod builder;
+mod split;
 
 pub use builder::Builder;
 
@@ -19,7 +20,7 @@ use std::sync::OnceLock;
 pub enum Kind {
     /// safetensors, with config.json and Hugging Face names.
     Safetensors,
-    /// One GGUF file, with llama.cpp's keys and names.
+    /// GGUF, in one file or split, with llama.cpp's keys and names.
     Gguf,
 }
 

@@ -30,6 +30,12 @@ pub enum ErrorKind {
     BadOption,
     /// The type asks for an importance matrix, and there is none for it.
     NeedsImportance,
+    /// The importance matrix is of another model: names or sizes do not fit.
+    WrongImportance,
+    /// No mix is as small as that.
+    TargetTooSmall,
+    /// A pickle that would run code.
+    UnsafePickle,
     /// The prompt and the answer do not fit the context.
     ContextFull,
     /// An allocation failed.
@@ -63,6 +69,9 @@ impl ErrorKind {
             Self::NotFinite => "not-finite",
             Self::BadOption => "bad-option",
             Self::NeedsImportance => "needs-importance",
+            Self::WrongImportance => "wrong-importance",
+            Self::TargetTooSmall => "target-too-small",
+            Self::UnsafePickle => "unsafe-pickle",
             Self::ContextFull => "context-full",
             Self::OutOfMemory => "out-of-memory",
             Self::NoDevice => "no-device",

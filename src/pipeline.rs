@@ -1,16 +1,19 @@
 //! Convert: checkpoint ─► plan (every output offset known) ─► chunk ─► scheme ─► bytes.
 
 mod convert;
+pub mod fit;
 mod gguf;
 
-pub use convert::{ErrorSums, convert};
+pub use convert::{ErrorSums, convert, convert_weighed};
 
 use crate::bail;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::formats::gguf::mix;
+use crate::formats::imatrix::Importance;
 use crate::tensor::DType;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What a user asks for.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
@@ -30,6 +33,13 @@ pub struct Options {
     pub overrides: Vec<Override>,
     /// The stem of the output's file name; by default the checkpoint's name and the scheme.
     pub name: Option<String>,
+    /// Quantize weights that were quantized before, which loses twice.
+    pub allow_requantize: bool,
+    /// Bytes of tensors in a file; what is more goes into further files.
+    pub split_bytes: Option<u64>,
+    /// How much each column matters.
+    #[serde(skip)]
+    pub importance: Option<Arc<Importance>>,
 }
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -71,6 +81,8 @@ pub struct Task {
     /// The output file (index into [`Plan::files`]) and the first byte in it.
     pub file: usize,
     pub offset: u64,
+    /// A value for each column, the same for every row.
+    pub importance: Option<Arc<[f32]>>,
 }
 
 /// A conversion, wholly decided: sizes and offsets follow from shapes and schemes. Literals and tasks together cover

@@ -9,7 +9,7 @@ mod model;
 use crate::checkpoint;
 use crate::engine::gpu;
 use crate::error::Error;
-use crate::formats::Need;
+use crate::formats::{Need, imatrix};
 use crate::pipeline::{self, ErrorSums, Options};
 use crate::quant::{self, Kernels};
 use crate::tensor::DType;
@@ -18,6 +18,7 @@ use serde_json::json;
 use sha2::Digest;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 type Result<T> = std::result::Result<T, JsValue>;
@@ -187,9 +188,71 @@ impl Checkpoint {
     }
 
     /// Plans a conversion; `options`: JSON of [`Options`].
-    pub fn plan(&self, options: &str) -> Result<Plan> {
-        let options: Options = parse("the options", options)?;
+    pub fn plan(&self, options: &str, importance: Option<Importance>) -> Result<Plan> {
+        let mut options: Options = parse("the options", options)?;
+        options.importance = importance.map(|importance| importance.0);
         Ok(Plan(pipeline::plan(&self.0, &options).map_err(thrown)?))
+    }
+
+    /// Begins to choose a mix; `options` as for [`Self::plan`], whatever scheme they name.
+    pub fn fit(&self, options: &str, importance: Option<Importance>) -> Result<Fit> {
+        let mut options: Options = parse("the options", options)?;
+        options.importance = importance.map(|importance| importance.0);
+        let fit = pipeline::fit::Fit::new(&self.0, &options).map_err(thrown)?;
+        Ok(Fit { fit, checkpoint: self.0.clone(), options })
+    }
+}
+
+/// The choice of a mix by its size; see [`pipeline::fit`].
+#[wasm_bindgen]
+pub struct Fit {
+    fit: pipeline::fit::Fit,
+    checkpoint: Rc<checkpoint::Checkpoint>,
+    options: Options,
+}
+
+#[wasm_bindgen]
+impl Fit {
+    /// JSON: `[{ file, start, end }]`, the bytes to read.
+    pub fn samples(&self) -> String {
+        let sample = |s: &pipeline::fit::Sample| json!({ "file": s.file, "start": s.span.start, "end": s.span.end });
+        json!(self.fit.samples().iter().map(sample).collect::<Vec<_>>()).to_string()
+    }
+
+    pub fn put(&mut self, sample: usize, bytes: &[u8]) -> Result<()> {
+        self.fit.put(sample, bytes).map_err(thrown)
+    }
+
+    /// JSON: `[{ scheme, bytes, error }]`, the least error first.
+    pub fn candidates(&self) -> Result<String> {
+        Ok(json!(self.fit.candidates(&self.checkpoint, &self.options).map_err(thrown)?).to_string())
+    }
+
+    /// JSON: `{ scheme, bytes, error }` of the best that has at most `bytes` bytes.
+    pub fn choose(&self, bytes: f64) -> Result<String> {
+        Ok(json!(self.fit.choose(&self.checkpoint, &self.options, bytes as u64).map_err(thrown)?).to_string())
+    }
+}
+
+/// An importance matrix; see [`imatrix::Importance`].
+#[wasm_bindgen]
+#[derive(Clone)]
+pub struct Importance(Arc<imatrix::Importance>);
+
+#[wasm_bindgen]
+impl Importance {
+    pub fn read(file: &str, bytes: &[u8]) -> Result<Importance> {
+        Ok(Self(Arc::new(imatrix::Importance::read(file, bytes).map_err(thrown)?)))
+    }
+
+    /// How many matrices it knows of.
+    pub fn count(&self) -> usize {
+        self.0.entries().len()
+    }
+
+    /// Another handle on the same matrix: [`Checkpoint::plan`] takes one away.
+    pub fn share(&self) -> Importance {
+        self.clone()
     }
 }
 
@@ -225,9 +288,15 @@ impl Plan {
                 "file": task.file,
                 "offset": task.offset,
                 "outBytes": out_bytes,
+                "weighed": task.importance.is_some(),
             })
         };
         json!(self.0.tasks.iter().map(task).collect::<Vec<_>>()).to_string()
+    }
+
+    /// The importance of each column of a task's rows, where it has any.
+    pub fn importance(&self, task: usize) -> Option<Vec<f32>> {
+        self.0.tasks[task].importance.as_deref().map(<[f32]>::to_vec)
     }
 
     pub fn literals(&self) -> usize {
@@ -261,12 +330,13 @@ fn room(from: DType, to: DType, cols: usize, source: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// Converts whole rows on the CPU; see [`pipeline::convert`].
+/// Converts whole rows on the CPU; see [`pipeline::convert_weighed`].
 #[wasm_bindgen]
-pub fn convert(from: &str, to: &str, cols: usize, source: &[u8]) -> Result<JsValue> {
+pub fn convert(from: &str, to: &str, cols: usize, source: &[u8], importance: Option<Vec<f32>>) -> Result<JsValue> {
     let (from, to) = (dtype(from)?, dtype(to)?);
     let mut out = room(from, to, cols, source.len())?;
-    let sums = pipeline::convert(Kernels::best(), from, to, cols, source, &mut out).map_err(thrown)?;
+    let sums = pipeline::convert_weighed(Kernels::best(), from, to, cols, importance.as_deref(), source, &mut out)
+        .map_err(thrown)?;
     Ok(converted(&out, sums))
 }
 

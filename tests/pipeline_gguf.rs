@@ -1,114 +1,18 @@
 //! Whole files against llama.cpp's own tools: convert_hf_to_gguf.py and llama-quantize (tools/gguf_fixtures.py).
 
+mod pipeline_common;
+
 use phiquant::ErrorKind;
-use phiquant::checkpoint::{Builder, Checkpoint};
+use phiquant::checkpoint::Builder;
 use phiquant::formats::{Header, HeaderReader, Need, gguf};
-use phiquant::pipeline::{ErrorSums, Options, Override, Plan, convert, plan};
+use phiquant::pipeline::{Options, Override, convert, plan};
 use phiquant::quant::Kernels;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-const CHECKPOINTS: [&str; 5] = ["tiny-phi3-spm", "Phi-4-mini-tiny", "phi4", "phi-2-tiny", "Phi-3.5-MoE-tiny"];
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf").join(name)
-}
-
-/// The weight files' bytes, by name.
-type Files = BTreeMap<String, Vec<u8>>;
-
-/// Opens a folder as the terminal and the browser do.
-fn open(name: &str, edit: impl Fn(&str, String) -> Option<String>) -> (phiquant::Result<Checkpoint>, Files) {
-    let mut builder = Builder::default();
-    builder.set_name(name);
-    let mut files = Files::new();
-    for entry in std::fs::read_dir(folder(name)).unwrap() {
-        let path = entry.unwrap().path();
-        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("json" | "jinja") if file != "expected.json" => {
-                if let Some(text) = edit(&file, std::fs::read_to_string(&path).unwrap()) {
-                    builder.add_text(&file, text).unwrap();
-                }
-            }
-            Some("model") => builder.add_blob(&file, std::fs::read(&path).unwrap()).unwrap(),
-            Some("safetensors") => {
-                files.insert(file, std::fs::read(&path).unwrap());
-            }
-            _ => {}
-        }
-    }
-    let result = (|| {
-        for file in builder.weight_files()? {
-            let bytes = &files[&file];
-            let mut position = 0;
-            // Pieces of odd sizes, as a network gives them.
-            loop {
-                let end = (position + 1009).min(bytes.len());
-                match builder.push_header(&file, Some(bytes.len() as u64), &bytes[position..end])? {
-                    Need::Nothing => break,
-                    Need::More(_) => position = end,
-                }
-            }
-        }
-        builder.finish()
-    })();
-    (result, files)
-}
-
-fn fixture(name: &str) -> (Checkpoint, Files) {
-    let (checkpoint, files) = open(name, |_, text| Some(text));
-    (checkpoint.unwrap(), files)
-}
-
-fn options(scheme: &str) -> Options {
-    Options { format: "gguf".into(), scheme: scheme.into(), ..Options::default() }
-}
-
-/// Carries a plan out; every byte must be written exactly once.
-fn carry_out(checkpoint: &Checkpoint, sources: &Files, plan: &Plan) -> (Vec<u8>, ErrorSums) {
-    assert_eq!(plan.files.len(), 1);
-    let size = plan.files[0].bytes as usize;
-    let (mut out, mut written) = (vec![0u8; size], vec![0u8; size]);
-    let mut put = |offset: usize, bytes: &[u8]| {
-        out[offset..offset + bytes.len()].copy_from_slice(bytes);
-        written[offset..offset + bytes.len()].iter_mut().for_each(|n| *n += 1);
-    };
-    for literal in &plan.literals {
-        put(literal.offset as usize, &literal.bytes);
-    }
-    let mut sums = ErrorSums::default();
-    let mut last = (0, 0);
-    for task in &plan.tasks {
-        assert!(last <= (task.source_file, task.source.start), "tasks are in the order of their sources");
-        last = (task.source_file, task.source.start);
-        let source =
-            &sources[&checkpoint.files[task.source_file]][task.source.start as usize..task.source.end as usize];
-        let cols = task.cols as usize;
-        let row = |dtype: phiquant::tensor::DType| dtype.row_bytes(task.cols).unwrap() as usize;
-        // Three rows at a time, to see that chunks do not matter.
-        let mut offset = task.offset as usize;
-        for rows in source.chunks(3 * row(task.from)) {
-            let mut bytes = vec![0; rows.len() / row(task.from) * row(task.to)];
-            sums += convert(Kernels::best(), task.from, task.to, cols, rows, &mut bytes).unwrap();
-            put(offset, &bytes);
-            offset += bytes.len();
-        }
-        assert_eq!(offset, (task.offset as usize) + task.rows as usize * row(task.to));
-    }
-    assert!(written.iter().all(|&n| n == 1), "every byte is written exactly once");
-    (out, sums)
-}
+use pipeline_common::{CHECKPOINTS, Files, carry_out, fixture, folder, hex, options};
 
 fn header(bytes: &[u8]) -> Header {
     let mut reader = gguf::Reader::new(None);
     assert_eq!(reader.push(bytes).unwrap(), Need::Nothing);
     Box::new(reader).finish().unwrap()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -1,9 +1,11 @@
 // Uses of the public API that must compile, and misuses that must not. `tsc` checks this file; it never runs.
 import {
   type ErrorCode,
+  type Imatrix,
   loadModel,
   type Message,
   openCheckpoint,
+  openImatrix,
   PhiquantError,
   type Probe,
   probe,
@@ -33,6 +35,18 @@ export async function convertAndChat(folder: FileSystemDirectoryHandle): Promise
     sink: folder,
     onProgress: ({ report }) => console.log(report?.rmse),
   });
+  const imatrix: Imatrix = await openImatrix(new URL("https://example.org/imatrix.gguf"));
+  const { notices } = checkpoint.estimate({
+    scheme: "Q4_K_M",
+    imatrix,
+    splitBytes: 2e9,
+    outputType: "Q8_0",
+    pure: true,
+  });
+  const { scheme, candidates } = await checkpoint.fit({ targetBytes: 2e9 });
+  console.log(notices[0], scheme, candidates[0]?.error, imatrix.entries);
+  await checkpoint.quantize({ targetBytes: 2e9, imatrix, backend: "simd" });
+
   const worst: number = Math.max(...result.report.tensors.map((tensor) => tensor.max));
   const blob: Blob = await result.blob(result.files[0]?.name ?? "");
   await result.saveAs(folder);

@@ -1,13 +1,19 @@
 //! Collects a checkpoint: add what is there, ask what is wanted, push headers, finish.
 
-use super::{Checkpoint, Kind, Located, Tokenizer};
+use super::{Checkpoint, Kind, Located, Tokenizer, split};
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::{Header, HeaderReader, Need, gguf, safetensors};
 use crate::phi::config::Config;
 use crate::phi::names::{Role, is_derived};
+use crate::tensor::TensorInfo;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// A GGUF file's name without its extension.
+fn stem(name: &str) -> &str {
+    name.strip_suffix(".gguf").unwrap_or(name)
+}
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
@@ -29,6 +35,7 @@ impl Builder {
     pub fn set_name(&mut self, name: &str) {
         let stem = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
         let stem = stem.strip_suffix(".gguf").or_else(|| stem.strip_suffix(".safetensors")).unwrap_or(stem);
+        let stem = split::parse(stem).map_or(stem, |(stem, ..)| stem);
         self.name = (!stem.is_empty()).then(|| stem.to_owned());
     }
 
@@ -62,6 +69,15 @@ impl Builder {
         let safetensors = self.names.contains(INDEX) || self.names.iter().any(|name| name.ends_with(".safetensors"));
         if !ggufs.is_empty() && !safetensors {
             // Repositories of GGUF files often have a config.json too: the file has all that it says.
+            // A file that llama-gguf-split cut: one name is enough, the others follow from it.
+            let (stem, files) = split::parse(stem(ggufs[0])).map_or(("", 0), |(stem, _, files)| (stem, files));
+            if files > 0
+                && ggufs
+                    .iter()
+                    .all(|name| split::parse(self::stem(name)).is_some_and(|(s, _, n)| (s, n) == (stem, files)))
+            {
+                return Ok((1..=files).map(|number| format!("{}.gguf", split::name(stem, number, files))).collect());
+            }
             return match ggufs[..] {
                 [one] => Ok(vec![one.to_owned()]),
                 _ => bail!(BadOption, "there are {} GGUF files ({}): open one of them", ggufs.len(), ggufs.join(", ")),
@@ -113,15 +129,16 @@ impl Builder {
         }
         let kind = match files.iter().filter(|file| file.ends_with(".gguf")).count() {
             0 => Kind::Safetensors,
-            1 if files.len() == 1 => Kind::Gguf,
+            n if n == files.len() => Kind::Gguf,
             _ => bail!(BadOption, "a GGUF file stands alone: open it, or the safetensors files, but not both"),
         };
         let mut notices = Vec::new();
         let (config, texts) = match kind {
             Kind::Gguf => {
+                split::check(&files, &headers)?;
                 let header = &headers[0];
-                let config =
-                    Config::from_gguf(&header.metadata, &header.tensors).map_err(|e| e.in_file(files[0].clone()))?;
+                let all: Vec<TensorInfo> = headers.iter().flat_map(|header| header.tensors.iter().cloned()).collect();
+                let config = Config::from_gguf(&header.metadata, &all).map_err(|e| e.in_file(files[0].clone()))?;
                 let texts = gguf::tokenizer::texts(&header.metadata).map_err(|e| e.in_file(files[0].clone()))?;
                 (config, texts)
             }

@@ -1,6 +1,7 @@
 //! File formats. No I/O inside: a reader is pushed bytes and says how many it still wants; a writer gives bytes and offsets.
 
 pub mod gguf;
+pub mod imatrix;
 pub mod safetensors;
 
 use crate::error::Result;

@@ -52,6 +52,19 @@ pub fn convert(
     source: &[u8],
     out: &mut [u8],
 ) -> Result<ErrorSums> {
+    convert_weighed(kernels, from, to, cols, None, source, out)
+}
+
+/// As [`convert`], with a value for each of the `cols` columns from an importance matrix.
+pub fn convert_weighed(
+    kernels: Kernels,
+    from: DType,
+    to: DType,
+    cols: usize,
+    importance: Option<&[f32]>,
+    source: &[u8],
+    out: &mut [u8],
+) -> Result<ErrorSums> {
     let (decoder, encoder) = (scheme(from)?, scheme(to)?);
     let row = |dtype: &DType| dtype.row_bytes(cols as u64).and_then(|bytes| usize::try_from(bytes).ok());
     let (Some(source_row @ 1..), Some(out_row)) = (row(&from), row(&to)) else {
@@ -61,6 +74,10 @@ pub fn convert(
     if source.len() != rows * source_row || out.len() != rows * out_row {
         bail!(Internal, "{} bytes of {} do not become {} of {} rows", source.len(), from.name, out.len(), to.name);
     }
-    let Errors { squared, original_squared, max } = quant::convert(kernels, decoder, encoder, cols, source, out)?;
+    if importance.is_some_and(|values| values.len() != cols) {
+        bail!(Internal, "the importance matrix has another count of columns than {cols}");
+    }
+    let Errors { squared, original_squared, max } =
+        quant::convert_weighed(kernels, decoder, encoder, cols, importance, source, out)?;
     Ok(ErrorSums { weights: (rows * cols) as u64, squared, original_squared, max })
 }

@@ -4,6 +4,8 @@
 //! tensors by layer and name and moves two keys to the end. A GGUF as source goes llama-quantize's way.
 
 mod choice;
+mod split;
+mod weigh;
 
 use super::{Literal, Options, OutputFile, Plan, Task};
 use crate::bail;
@@ -50,12 +52,12 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
     }
     // By reference: a vocabulary is large, and its keys are kept by the checkpoint.
     let mut own = match checkpoint.kind {
-        Kind::Safetensors => converted(checkpoint, mix, &outputs, &mut notices)?,
         Kind::Gguf => Metadata::new(),
+        _ => converted(checkpoint, mix, &outputs, &mut notices)?,
     };
     let rest = match checkpoint.kind {
-        Kind::Safetensors => checkpoint.tokenizer_keys()?,
         Kind::Gguf => &checkpoint.headers[0].metadata,
+        _ => checkpoint.tokenizer_keys()?,
     };
     // The converter sets phi2's add_bos_token before it has seen the tokenizer, whose word counts.
     let mut set_before = Vec::new();
@@ -65,8 +67,9 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
             set_before.push(key.clone());
         }
     }
-    let last = quantized_keys(mix);
     let rest = rest.iter().filter(|(key, _)| !set_before.contains(key));
+    let mut last = quantized_keys(mix);
+    last.extend(options.importance.iter().flat_map(|importance| weigh::keys(importance)));
     let mut metadata: Vec<&(String, Value)> = own.iter().chain(rest).collect();
     if quantizes {
         // llama-quantize sets these, and they then stand at the end. The alignment is 32 whatever it was, and a file made
@@ -75,29 +78,64 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
         metadata.retain(|(key, _)| !set(key) && !key.starts_with("split.") && key != "general.alignment");
         metadata.extend(&last);
     }
+    write(checkpoint, options, mix, &metadata, outputs, notices)
+}
 
+/// Where everything goes, in one file or in several.
+fn write(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    mix: &Mix,
+    metadata: &[&(String, Value)],
+    outputs: Vec<Output>,
+    mut notices: Vec<String>,
+) -> Result<Plan> {
+    let config = &checkpoint.config;
     let entries: Vec<Entry> =
         outputs.iter().map(|o| Entry { name: o.name.clone(), shape: o.role.shape(config), dtype: o.dtype }).collect();
-    let layout = writer::layout(metadata, &entries)?;
-    let mut literals = vec![Literal { file: 0, offset: 0, bytes: layout.head }];
-    let mut tasks = Vec::new();
-    for (i, output) in outputs.into_iter().enumerate() {
-        let (offset, end) = (layout.offsets[i], layout.offsets[i] + layout.sizes[i]);
-        match output.bytes {
-            Some(bytes) => literals.push(Literal { file: 0, offset, bytes }),
-            None => push_tasks(checkpoint, output.role, &output.name, output.dtype, offset, &mut tasks)?,
-        }
-        let next = layout.offsets.get(i + 1).copied().unwrap_or(layout.size);
-        if next > end {
-            literals.push(Literal { file: 0, offset: end, bytes: vec![0; (next - end) as usize] });
-        }
-    }
-    tasks.sort_by_key(|task| (task.source_file, task.source.start));
-    let name = match &options.name {
+    let stem = match &options.name {
         Some(name) => name.strip_suffix(".gguf").unwrap_or(name).to_owned(),
         None => format!("{}-{}", checkpoint.name, mix.name),
     };
-    let files = vec![OutputFile { name: format!("{name}.gguf"), bytes: layout.size }];
+    let parts = match options.split_bytes {
+        Some(0) => bail!(BadOption, "splitBytes is 0"),
+        Some(limit) => split::cut(&entries.iter().map(writer::size).collect::<Result<Vec<_>>>()?, limit),
+        None => std::iter::once(0..entries.len()).collect(),
+    };
+    if parts.len() > usize::from(u16::MAX) {
+        bail!(BadOption, "splitBytes makes {} files; 65535 are the most", parts.len());
+    }
+
+    let (mut files, mut literals, mut tasks) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outputs = outputs.into_iter();
+    for (file, part) in parts.iter().enumerate() {
+        let own = if parts.len() > 1 { split::keys(file, parts.len(), entries.len()) } else { Metadata::new() };
+        let shared = if file == 0 { metadata } else { &[] };
+        let keys: Vec<&(String, Value)> = shared.iter().copied().chain(&own).collect();
+        let layout = writer::layout(keys, &entries[part.clone()])?;
+        literals.push(Literal { file, offset: 0, bytes: layout.head });
+        for (i, output) in outputs.by_ref().take(part.len()).enumerate() {
+            let (offset, end) = (layout.offsets[i], layout.offsets[i] + layout.sizes[i]);
+            match output.bytes {
+                Some(bytes) => literals.push(Literal { file, offset, bytes }),
+                None => push_tasks(checkpoint, options, &output, file, offset, &mut tasks)?,
+            }
+            let next = layout.offsets.get(i + 1).copied().unwrap_or(layout.size);
+            if next > end {
+                literals.push(Literal { file, offset: end, bytes: vec![0; (next - end) as usize] });
+            }
+        }
+        let name = split::name(&stem, file, parts.len());
+        if options.split_bytes.is_some_and(|limit| layout.sizes.iter().sum::<u64>() > limit) {
+            notices.push(format!("{name} is larger than the others may be: it holds one tensor, which cannot be cut"));
+        }
+        files.push(OutputFile { name, bytes: layout.size });
+    }
+    tasks.sort_by_key(|task| (task.source_file, task.source.start));
+    if let Some(task) = tasks.iter().find(|task| task.from != task.to && task.from.group > 1) {
+        let what = "quantized a second time, which loses more than quantizing the original checkpoint";
+        notices.push(format!("the weights are {} already and are {what}", task.from.name));
+    }
     Ok(Plan { files, literals, tasks, notices })
 }
 
@@ -134,7 +172,7 @@ fn outputs(
             from: pieces[0].located.info.dtype,
         });
     }
-    let types = choice::choose(checkpoint, mix, options, &candidates, false, notices)?;
+    let types = choice::choose(checkpoint, mix, options, &candidates, notices)?;
     for (((_, role), candidate), dtype) in needed.into_iter().zip(candidates).zip(types) {
         outputs.push(Output { role, name: candidate.name, dtype, bytes: None });
     }
@@ -173,38 +211,45 @@ fn gguf_name(role: Role) -> Result<String> {
 /// The tasks that fill one tensor of the output.
 fn push_tasks(
     checkpoint: &Checkpoint,
-    role: Role,
-    name: &str,
-    to: DType,
+    options: &Options,
+    output: &Output,
+    file: usize,
     offset: u64,
     tasks: &mut Vec<Task>,
 ) -> Result<()> {
-    for piece in checkpoint.pieces(role)? {
+    let to = output.dtype;
+    let shape = output.role.shape(&checkpoint.config);
+    for piece in checkpoint.pieces(output.role)? {
         let info = &piece.located.info;
         let place = |e: Error| e.in_tensor(info.name.clone());
-        if info.dtype != to && info.dtype.group > 1 {
+        if info.dtype != to && info.dtype.group > 1 && !options.allow_requantize {
             let what = format!(
-                "the weights are {} already, and to quantize them again to {} would lose more: open the original checkpoint",
+                "the weights are {} already, and to quantize them again to {} would lose more: open the original checkpoint, or allow it (allowRequantize)",
                 info.dtype.name, to.name
             );
             return Err(place(Error::new(ErrorKind::Unsupported, what)));
         }
-        let (rows, cols) = (info.rows(), info.cols());
-        let Some(row_bytes) = to.row_bytes(cols) else {
+        let cols = info.cols();
+        let (Some(row_bytes), Some(source_bytes)) = (to.row_bytes(cols), info.dtype.row_bytes(cols)) else {
             return Err(place(Error::new(ErrorKind::Internal, "the plan's type does not fit the rows")));
         };
-        tasks.push(Task {
-            tensor: info.name.clone(),
-            output: name.to_owned(),
-            source_file: piece.located.file,
-            source: info.span.clone(),
-            from: info.dtype,
-            to,
-            rows,
-            cols,
-            file: 0,
-            offset: offset + piece.row * row_bytes,
-        });
+        let rows = piece.row..piece.row + info.rows();
+        for (run, importance) in weigh::runs(options.importance.as_deref(), &output.name, &shape, to, rows) {
+            let start = info.span.start + (run.start - piece.row) * source_bytes;
+            tasks.push(Task {
+                tensor: info.name.clone(),
+                output: output.name.clone(),
+                source_file: piece.located.file,
+                source: start..start + (run.end - run.start) * source_bytes,
+                from: info.dtype,
+                to,
+                rows: run.end - run.start,
+                cols,
+                file,
+                offset: offset + run.start * row_bytes,
+                importance,
+            });
+        }
     }
     Ok(())
 }

@@ -19,6 +19,20 @@ pub fn convert(
     source: &[u8],
     out: &mut [u8],
 ) -> Result<Errors> {
+    convert_weighed(kernels, from, to, cols, None, source, out)
+}
+
+/// As [`convert`]. `importance`: one value per column; a row is then quantized at once, since schemes weigh a group by what
+/// the whole row is like.
+pub fn convert_weighed(
+    kernels: Kernels,
+    from: &dyn Scheme,
+    to: &dyn Scheme,
+    cols: usize,
+    importance: Option<&[f32]>,
+    source: &[u8],
+    out: &mut [u8],
+) -> Result<Errors> {
     let (from_type, to_type) = (from.spec().dtype, to.spec().dtype);
     for dtype in [from_type, to_type] {
         assert!(cols.is_multiple_of(dtype.group) && PIECE.is_multiple_of(dtype.group), "{} in {cols}", dtype.name);
@@ -27,10 +41,19 @@ pub fn convert(
     assert!(source.len().is_multiple_of(from_type.group_bytes) && weights.is_multiple_of(cols));
     assert_eq!(out.len(), weights / to_type.group * to_type.group_bytes);
 
-    let (mut original, mut restored) = ([0f32; PIECE], [0f32; PIECE]);
+    let piece = if importance.is_some() { cols } else { PIECE };
+    let (mut on_stack, mut on_heap) = ([0f32; 2 * PIECE], Vec::new());
+    let room = match importance {
+        None => &mut on_stack[..],
+        Some(_) => {
+            on_heap.resize(2 * cols, 0f32);
+            &mut on_heap[..]
+        }
+    };
+    let (original, restored) = room.split_at_mut(piece);
     let mut errors = Errors::default();
-    let pieces = source.chunks(PIECE / from_type.group * from_type.group_bytes);
-    for (source_piece, out) in pieces.zip(out.chunks_mut(PIECE / to_type.group * to_type.group_bytes)) {
+    let pieces = source.chunks(piece / from_type.group * from_type.group_bytes);
+    for (source_piece, out) in pieces.zip(out.chunks_mut(piece / to_type.group * to_type.group_bytes)) {
         let len = source_piece.len() / from_type.group_bytes * from_type.group;
         let (original, restored) = (&mut original[..len], &mut restored[..len]);
         from.dequantize(kernels, &[source_piece], len, original);
@@ -39,12 +62,12 @@ pub fn convert(
             out.copy_from_slice(source_piece);
             let piece = error_sums(kernels, original, original);
             if !piece.original_squared.is_finite() {
-                return Err(error_in_rows(kernels, from, to, cols, source));
+                return Err(error_in_rows(kernels, from, to, cols, importance, source));
             }
             errors += piece;
         } else {
-            if to.quantize(kernels, original, len, None, &mut [out]).is_err() {
-                return Err(error_in_rows(kernels, from, to, cols, source));
+            if to.quantize(kernels, original, len, importance, &mut [out]).is_err() {
+                return Err(error_in_rows(kernels, from, to, cols, importance, source));
             }
             to.dequantize(kernels, &[out], len, restored);
             errors += error_sums(kernels, original, restored);
@@ -55,10 +78,17 @@ pub fn convert(
 
 /// The error of some piece as it is when the rows are quantized at once: with their indices.
 #[cold]
-fn error_in_rows(kernels: Kernels, from: &dyn Scheme, to: &dyn Scheme, cols: usize, source: &[u8]) -> crate::Error {
+fn error_in_rows(
+    kernels: Kernels,
+    from: &dyn Scheme,
+    to: &dyn Scheme,
+    cols: usize,
+    importance: Option<&[f32]>,
+    source: &[u8],
+) -> crate::Error {
     let mut rows = vec![0f32; source.len() / from.spec().dtype.group_bytes * from.spec().dtype.group];
     from.dequantize(kernels, &[source], cols, &mut rows);
     let mut out = vec![0u8; rows.len() / to.spec().dtype.group * to.spec().dtype.group_bytes];
-    let result = to.quantize(kernels, &rows, cols, None, &mut [&mut out]);
+    let result = to.quantize(kernels, &rows, cols, importance, &mut [&mut out]);
     result.expect_err("groups are quantized each on its own, and one of them failed before")
 }

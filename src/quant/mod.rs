@@ -32,7 +32,7 @@ mod weighted;
 
 use crate::error::Result;
 use crate::tensor::DType;
-pub use convert::convert;
+pub use convert::{convert, convert_weighed};
 pub use errors::{Errors, error_sums};
 use fault::Fault;
 

@@ -87,10 +87,12 @@ class Conversion {
   async run() {
     const { options, checkpoint } = this;
     throwIfAborted(this.signal);
-    const { backend, workers, sink, ...wanted } = options;
-    const plan = guard(() => checkpoint.plan(JSON.stringify({ format: "gguf", ...wanted })));
+    const { backend, workers, sink, imatrix, ...wanted } = options;
+    const importance = imatrix && guard(() => this.wasm.Importance.read(imatrix.name, imatrix.bytes));
+    const plan = guard(() => checkpoint.plan(JSON.stringify({ format: "gguf", ...wanted }), importance));
     try {
       this.plan = { ...JSON.parse(plan.sizes()), tasks: JSON.parse(plan.tasks()) };
+      for (const [i, task] of this.plan.tasks.entries()) task.importance = () => plan.importance(i);
       const totalBytes = this.plan.tasks.reduce((sum, task) => sum + task.end - task.start, 0);
       this.meter.update({ totalBytes, totalTensors: this.plan.tasks.length }, {});
       for (const text of this.plan.notices) this.notice(text);
@@ -101,16 +103,17 @@ class Conversion {
         const literal = plan.literal(i);
         await this.write(literal.file, literal.offset, literal.bytes);
       }
+      const { tasks } = this.plan;
+      await this.markGpuTasks(tasks);
+      await this.pass(tasks);
+      while (this.redo.size > 0) {
+        const again = tasks.filter((task) => this.redo.has(task));
+        this.redo.clear();
+        await this.pass(again);
+      }
     } finally {
+      await this.settle();
       plan.free();
-    }
-    const { tasks } = this.plan;
-    await this.markGpuTasks(tasks);
-    await this.pass(tasks);
-    while (this.redo.size > 0) {
-      const again = tasks.filter((task) => this.redo.has(task));
-      this.redo.clear();
-      await this.pass(again);
     }
     return this.finish();
   }
@@ -146,7 +149,8 @@ class Conversion {
     for (const task of tasks) {
       const key = `${task.from} ${task.to}`;
       if (!known.has(key)) known.set(key, await this.pool.gpuSupports(task.from, task.to));
-      task.gpu = known.get(key);
+      // The shaders know nothing of importance.
+      task.gpu = !task.weighed && known.get(key);
     }
   }
 
@@ -181,6 +185,7 @@ class Conversion {
     const rowBytes = (task.end - task.start) / task.rows;
     const outBytes = task.outBytes / task.rows;
     const perChunk = Math.max(1, Math.floor(CHUNK / rowBytes));
+    const importance = task.weighed ? task.importance() : undefined;
     for (let row = 0; row < task.rows; row += perChunk) {
       const rows = Math.min(perChunk, task.rows - row);
       const read = cutter.take(rows * rowBytes).catch((error) => {
@@ -188,8 +193,8 @@ class Conversion {
         throw error;
       });
       // One chunk ahead: the network goes on while all workers are busy.
-      const [{ buffer }, lane] = await Promise.all([read, this.pool.lane(task.gpu)]);
-      const flight = this.chunk(lane, task, buffer, rows, task.offset + row * outBytes).catch((error) =>
+      const [{ buffer: source }, lane] = await Promise.all([read, this.pool.lane(task.gpu)]);
+      const flight = this.chunk(lane, task, { source, importance }, rows, task.offset + row * outBytes).catch((error) =>
         this.stop(error),
       );
       this.flights.add(flight);
@@ -198,7 +203,7 @@ class Conversion {
   }
 
   /** One chunk's way through a worker into the sink. */
-  async chunk(lane, task, source, rows, offset) {
+  async chunk(lane, task, { source, importance }, rows, offset) {
     const tally = this.tallies.get(task);
     const bytes = source.byteLength;
     let made;
@@ -209,6 +214,7 @@ class Conversion {
         cols: task.cols,
         weights: rows * task.cols,
         source,
+        importance,
       });
     } catch (error) {
       throwIfAborted(this.controller.signal);

@@ -26,6 +26,9 @@ export type ErrorCode =
   | "not-finite"
   | "bad-option"
   | "needs-importance"
+  | "wrong-importance"
+  | "target-too-small"
+  | "unsafe-pickle"
   | "context-full"
   | "out-of-memory"
   | "no-device"
@@ -73,7 +76,7 @@ export interface Probe {
 export function probe(): Promise<Probe>;
 
 export interface Progress {
-  phase: "open" | "download" | "quantize" | "finish" | "load";
+  phase: "open" | "download" | "fit" | "quantize" | "finish" | "load";
   /** Bytes of the source done, and of all; total is null where the server does not say. */
   bytes: number;
   totalBytes: number | null;
@@ -115,13 +118,53 @@ export interface OutputFile {
 export interface EstimateOptions {
   format?: "gguf";
   scheme: string;
+  /** The scheme's own type for every matrix (llama-quantize's --pure). */
   pure?: boolean;
+  /** The type of the output matrix, or of an embedding that serves as one (--output-tensor-type). */
+  outputType?: string;
+  /** The type of the token embedding (--token-embedding-type). */
+  tokenEmbeddingType?: string;
+  /** Types by a regular expression over a tensor's name in the checkpoint or in the file; the first match wins (--tensor-type). */
   overrides?: { match: string; scheme: string }[];
+  /** Quantize weights that are quantized already, which loses more than quantizing the original does. */
+  allowRequantize?: boolean;
+  /** How much each column matters; `estimate` wants what `openImatrix` resolves to. */
+  imatrix?: ImatrixSource;
+  /** Bytes of tensors in a file; what is more goes into further files, as llama-gguf-split cuts them. */
+  splitBytes?: number;
   /** Stem of the output's file name. */
   name?: string;
 }
 
-export interface QuantizeOptions extends EstimateOptions {
+/** An importance matrix as llama-imatrix makes it, GGUF or .dat. */
+export type ImatrixSource = Imatrix | File | Blob | URL | string | ArrayBuffer | Uint8Array;
+
+export interface Imatrix {
+  readonly name: string;
+  /** Matrices that it knows of. */
+  readonly entries: number;
+}
+
+/** Reads an importance matrix once, for estimates and conversions. */
+export function openImatrix(source: ImatrixSource, options?: { signal?: AbortSignal }): Promise<Imatrix>;
+
+export interface FitOptions extends Omit<EstimateOptions, "scheme"> {
+  /** The most bytes that all files may have together. */
+  targetBytes: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface FitCandidate {
+  scheme: string;
+  bytes: number;
+  /** Predicted from samples: the squared error divided by the weights' squares, mean over the weights. */
+  error: number;
+}
+
+export type QuantizeOptions = ConvertOptions & (EstimateOptions | FitOptions);
+
+export interface ConvertOptions {
   backend?: "auto" | "webgpu" | "simd";
   /** Workers that quantize; by default as many as help. */
   workers?: number;
@@ -174,7 +217,12 @@ export interface Checkpoint {
   readonly tensors: TensorInfo[];
   readonly notices: string[];
   /** Sizes and names, before any weight is downloaded. */
-  estimate(options: EstimateOptions): { bytes: number; files: OutputFile[] };
+  estimate(options: EstimateOptions): { bytes: number; files: OutputFile[]; notices: string[] };
+  /**
+   * The scheme with the least error whose files are small enough, after reading a few rows of every kind of matrix.
+   * `quantize({ targetBytes })` does this first. Rejects with "target-too-small".
+   */
+  fit(options: FitOptions): Promise<FitCandidate & { candidates: FitCandidate[] }>;
   /** When it rejects, whatever was half-written is gone. */
   quantize(options: QuantizeOptions): Promise<QuantizeResult>;
   close(): void;

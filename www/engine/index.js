@@ -1,12 +1,13 @@
 // The public API; index.d.ts has its types. The page's thread only talks to workers: each checkpoint and each model lives in one.
 
 import { FOLDER } from "../io/sink.js";
-import { describe } from "../io/source.js";
+import { describe, stem } from "../io/source.js";
 import { PhiquantError, throwIfAborted } from "./errors.js";
+import { openImatrix, planOptions } from "./options.js";
 import { startWorker } from "./rpc.js";
-import { compile, guard, hasRelaxedSimd, hasSimd, instantiate } from "./wasm.js";
+import { core, guard, hasRelaxedSimd, hasSimd } from "./wasm.js";
 
-export { PhiquantError };
+export { openImatrix, PhiquantError };
 
 const host = (name) => startWorker(new URL("./worker.js", import.meta.url), {}, `phiquant ${name}`);
 
@@ -105,19 +106,12 @@ export async function openCheckpoint(source, { signal, onProgress, token, hub } 
   }
 }
 
-/** This thread's instance. @type {Promise<any> | null} */
-let ownWasm = null;
-
 /**
  * The checkpoint's headers and texts in this thread's own wasm: `estimate` answers at once, and that takes
  * milliseconds. Weights never come here.
  */
 async function rebuild({ name, recorded }) {
-  ownWasm ??= compile().then(instantiate);
-  const wasm = await ownWasm.catch((error) => {
-    ownWasm = null;
-    throw error;
-  });
+  const wasm = await core();
   const builder = new wasm.CheckpointBuilder(name);
   for (const [method, ...args] of recorded) guard(() => builder[method](...args));
   return guard(() => builder.finish());
@@ -139,15 +133,23 @@ class Checkpoint {
 
   estimate(options) {
     if (!this.#twin) throw new PhiquantError("aborted", "The checkpoint was closed.");
-    const { format = "gguf", scheme = "", pure, overrides, name } = options ?? {};
-    const plan = guard(() => this.#twin.plan(JSON.stringify({ format, scheme, pure, overrides, name })));
-    const { bytes, files } = JSON.parse(plan.sizes());
+    const { imatrix, ...wanted } = planOptions(options ?? {});
+    const plan = guard(() => this.#twin.plan(JSON.stringify(wanted), imatrix?.read()));
+    const { bytes, files, notices } = JSON.parse(plan.sizes());
     plan.free();
-    return { bytes, files };
+    return { bytes, files, notices };
   }
 
   async quantize({ signal, onProgress, sink, ...options } = {}) {
     throwIfAborted(signal);
+    const imatrix = options.imatrix && (await openImatrix(options.imatrix, { signal }));
+    const { backend, workers, targetBytes } = options;
+    const wanted = { ...planOptions({ ...options, imatrix }), backend, workers, imatrix: imatrix?.file };
+    if (targetBytes !== undefined) {
+      if (options.scheme) throw new PhiquantError("bad-option", "Give a scheme or targetBytes, not both.");
+      const { scheme } = await this.fit({ ...options, imatrix, targetBytes, signal, onProgress });
+      wanted.scheme = scheme;
+    }
     const kind = await chooseSink(sink);
     const folder = {
       session: kind === "opfs" ? await ownSession() : "",
@@ -156,10 +158,17 @@ class Checkpoint {
     // The promise settles when the worker has cleaned up.
     const made = await this.#peer.call(
       "quantize",
-      { options, sink: kind, folder },
+      { options: wanted, sink: kind, folder },
       { signal, onEvent: onProgress, patient: true },
     );
     return new QuantizeResult(made, kind, folder);
+  }
+
+  async fit({ targetBytes, signal, onProgress, ...options }) {
+    throwIfAborted(signal);
+    const imatrix = options.imatrix && (await openImatrix(options.imatrix, { signal }));
+    const wanted = { ...planOptions({ ...options, imatrix }), imatrix: imatrix?.file };
+    return this.#peer.call("fit", { options: wanted, targetBytes }, { signal, onEvent: onProgress });
   }
 
   close() {
@@ -204,7 +213,7 @@ class QuantizeResult {
     const [weights] = this.files.map(({ name }) => name).filter((name) => /\.gguf$/i.test(name));
     descriptions.set(this, {
       kind: "files",
-      name: (weights ?? this.files[0].name).replace(/\.gguf$/i, ""),
+      name: stem(weights ?? this.files[0].name),
       files: files.map(({ name, file }) => ({ name, file })),
       weights,
     });

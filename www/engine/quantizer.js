@@ -27,9 +27,9 @@ connect(/** @type {any} */ (self), {
 
   /**
    * Whole rows. Where the GPU fails, the CPU does them, and `fault` says why.
-   * @param {{ from: string, to: string, cols: number, source: ArrayBuffer, weights: number, gpu: boolean }} job
+   * @param {{ from: string, to: string, cols: number, source: ArrayBuffer, importance?: Float32Array, weights: number, gpu: boolean }} job
    */
-  async convert({ from, to, cols, source, weights, gpu: wanted }) {
+  async convert({ from, to, cols, source, importance, weights, gpu: wanted }) {
     const bytes = new Uint8Array(source);
     let fault = null;
     let backend = "simd128";
@@ -45,7 +45,7 @@ connect(/** @type {any} */ (self), {
         gpu = null;
       }
     }
-    made ??= guard(() => wasm.convert(from, to, cols, bytes));
+    made ??= guard(() => wasm.convert(from, to, cols, bytes, importance));
     const { out, sums } = made;
     return new Transfer({ out, sums, backend, fault, memory: memoryBytes() }, [out.buffer]);
   },

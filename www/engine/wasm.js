@@ -43,6 +43,19 @@ export async function compile() {
   }
 }
 
+/** This thread's own instance. @type {Promise<any> | null} */
+let own = null;
+
+export async function core() {
+  own ??= compile().then(instantiate);
+  try {
+    return await own;
+  } catch (error) {
+    own = null;
+    throw error;
+  }
+}
+
 /** @type {typeof import("../pkg/phiquant.js") | null} */
 let bindings = null;
 

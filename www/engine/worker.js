@@ -3,6 +3,7 @@
 import { OPTIONAL_BLOBS, OPTIONAL_TEXTS, openPlace } from "../io/source.js";
 import { convert } from "./convert.js";
 import { PhiquantError, throwIfAborted } from "./errors.js";
+import { fit } from "./fit.js";
 import { Meter } from "./progress.js";
 import { connect } from "./rpc.js";
 import { compile, guard, instantiate } from "./wasm.js";
@@ -79,7 +80,9 @@ async function open({ source }, { signal, emit }) {
   const builder = new wasm.CheckpointBuilder(place.name);
   const gguf = /\.gguf$/i.test(place.weights ?? "");
   if (!gguf) await readTexts(builder, signal);
-  weightFiles = place.weights ? [place.weights] : guard(() => builder.weightFiles());
+  // Of a split GGUF the others follow from one name.
+  if (gguf) tell(builder, "addName", place.weights);
+  weightFiles = place.weights && !gguf ? [place.weights] : guard(() => builder.weightFiles());
   for (const [i, name] of weightFiles.entries()) {
     throwIfAborted(signal);
     await readHeader(builder, name, signal);
@@ -100,6 +103,11 @@ connect(/** @type {any} */ (self), {
   async schemes() {
     await start();
     return JSON.parse(wasm.schemes());
+  },
+
+  async fit({ options, targetBytes }, { signal, emit }) {
+    notify = (notice) => emit({ phase: "fit", notice });
+    return fit({ wasm, checkpoint, place, weightFiles, options, targetBytes, signal, emit });
   },
 
   async quantize({ options, sink, folder }, { signal, emit }) {

@@ -32,8 +32,12 @@ function badSource(message) {
   return new PhiquantError("bad-option", message);
 }
 
-function stem(name) {
-  return name.replace(WEIGHTS, "");
+/** A part of a GGUF file that llama-gguf-split cut. */
+const PART = /-\d{5}-of-(\d{5})$/;
+
+/** A weight file's name without its extension and without its number among the parts. */
+export function stem(name) {
+  return name.replace(WEIGHTS, "").replace(PART, "");
 }
 
 /** A repository as its parts, from `owner/name[@revision]` or the address of its page on the Hub. */
@@ -107,7 +111,10 @@ function describeFiles(files) {
 /** The GGUF file among names without a config.json; an error where there are several to choose from. */
 function singleGguf(names) {
   if (names.includes("config.json")) return undefined;
-  const ggufs = names.filter((name) => /\.gguf$/i.test(name));
+  const ggufs = names.filter((name) => /\.gguf$/i.test(name)).sort();
+  const parts = (name) => PART.exec(name.replace(WEIGHTS, ""))?.[1];
+  const one = ggufs.every((name) => parts(name) && parts(name) === parts(ggufs[0]) && stem(name) === stem(ggufs[0]));
+  if (one) return ggufs[0];
   if (ggufs.length > 1) throw badSource(`There are several GGUF files (${ggufs.join(", ")}): open one of them.`);
   return ggufs[0];
 }

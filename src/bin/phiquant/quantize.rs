@@ -4,17 +4,18 @@ mod sink;
 
 use crate::Backend;
 use crate::output::{self, Output};
-use crate::source::{Reader, Source};
+use crate::source::{Reader, Source, io};
 use phiquant::engine::gpu::GpuQuantizer;
+use phiquant::formats::imatrix::Importance;
 use phiquant::pipeline::{self, ErrorSums, Override, Plan, Task};
 use phiquant::quant::Kernels;
 use phiquant::{Error, ErrorKind, Result};
 use serde_json::json;
 use sink::Sink;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 #[derive(clap::Args)]
@@ -24,8 +25,11 @@ pub struct Options {
     #[arg(long, default_value = "gguf")]
     format: String,
     /// As llama-quantize names it: Q4_K_M, Q8_0, Q4_0, F16 …
-    #[arg(long)]
-    scheme: String,
+    #[arg(long, required_unless_present = "fit")]
+    scheme: Option<String>,
+    /// The mix with the least error whose file has at most this size, such as 2G.
+    #[arg(long, value_name = "SIZE", value_parser = size, conflicts_with = "scheme")]
+    fit: Option<u64>,
     /// A file, or a folder for a file with a name of its own.
     #[arg(long, short)]
     output: PathBuf,
@@ -41,6 +45,15 @@ pub struct Options {
     /// A type for the tensors whose names match, such as '^lm_head=Q8_0' or 'ffn_down=Q6_K'. The first match wins.
     #[arg(long = "tensor-type", visible_alias = "override", value_name = "REGEX=TYPE")]
     overrides: Vec<String>,
+    /// An importance matrix, as llama-imatrix makes it (.gguf or .dat).
+    #[arg(long, value_name = "FILE")]
+    imatrix: Option<PathBuf>,
+    /// Quantize weights that are quantized already, which loses more than quantizing the original does.
+    #[arg(long)]
+    allow_requantize: bool,
+    /// Bytes of tensors in a file, such as 1800M or 2G (thousands of thousands); what is more goes into further files.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    split_max_size: Option<u64>,
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
     /// Threads that quantize; by default one for each processor.
@@ -75,15 +88,28 @@ struct Progress {
 pub fn run(options: &Options, output: &Output) -> Result<()> {
     let begin = Instant::now();
     let source = Source::open(&options.source)?;
-    let wanted = pipeline::Options {
+    let mut wanted = pipeline::Options {
         format: options.format.clone(),
-        scheme: options.scheme.clone(),
+        scheme: options.scheme.clone().unwrap_or_default(),
         pure: options.pure,
         output_type: options.output_tensor_type.clone(),
         token_embedding_type: options.token_embedding_type.clone(),
         overrides: options.overrides.iter().map(|text| parse_override(text)).collect::<Result<_>>()?,
         name: None,
+        allow_requantize: options.allow_requantize,
+        split_bytes: options.split_max_size,
+        importance: options.imatrix.as_deref().map(read_importance).transpose()?.map(Arc::new),
     };
+    if let Some(bytes) = options.fit {
+        let found = fit(&source, &wanted, bytes)?;
+        output.say(&format!(
+            "{}: {}, relative error {:.4}",
+            found.scheme,
+            output::bytes(found.bytes),
+            found.error.sqrt()
+        ));
+        found.scheme.clone_into(&mut wanted.scheme);
+    }
     let plan = pipeline::plan(&source.checkpoint, &wanted)?;
     let threads = match options.threads {
         Some(0) => return Err(Error::new(ErrorKind::BadOption, "--threads is 0; at least one is needed")),
@@ -116,6 +142,37 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
     let files = sink.finish(options.sha256)?;
     report(&plan, &chunks, progress, &files, (seconds, begin.elapsed().as_secs_f64()), threads, gpu.as_ref(), output);
     Ok(())
+}
+
+/// `2G`, `1800M`, `500k`, or bytes.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1e3,
+        "M" | "MB" => 1e6,
+        "G" | "GB" => 1e9,
+        unit => return Err(format!("{unit} is no unit of size; there are K, M and G")),
+    };
+    let bytes = digits.parse::<f64>().map_err(|_| "a size is a number with K, M or G after it")? * factor;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("that is no size of a file".into()) }
+}
+
+/// Reads the samples and chooses.
+fn fit(source: &Source, options: &pipeline::Options, bytes: u64) -> Result<pipeline::fit::Candidate> {
+    let mut fit = pipeline::fit::Fit::new(&source.checkpoint, options)?;
+    let mut reader = source.reader();
+    for (index, sample) in fit.samples().to_vec().into_iter().enumerate() {
+        let mut rows = vec![0; (sample.span.end - sample.span.start) as usize];
+        reader.read(sample.file, sample.span, &mut rows)?;
+        fit.put(index, &rows)?;
+    }
+    fit.choose(&source.checkpoint, options, bytes)
+}
+
+fn read_importance(path: &Path) -> Result<Importance> {
+    let bytes = std::fs::read(path).map_err(|error| io(&error, path))?;
+    Importance::read(&path.file_name().unwrap_or_default().to_string_lossy(), &bytes)
 }
 
 fn parse_override(text: &str) -> Result<Override> {
@@ -184,9 +241,7 @@ impl Job<'_> {
                 if index >= self.chunks.len() {
                     return;
                 }
-                let result = self.chunk(&mut worker, index, |task, source, out| {
-                    pipeline::convert(Kernels::best(), task.from, task.to, task.cols as usize, source, out)
-                });
+                let result = self.chunk(&mut worker, index, convert);
                 if let Err(error) = result {
                     stop.store(true, Relaxed);
                     lock(&first).get_or_insert((index, error));
@@ -212,7 +267,7 @@ impl Job<'_> {
             self.say(output);
             self.chunk(&mut worker, index, |task, source, out| {
                 let cols = task.cols as usize;
-                if trusted && gpu.supports(task.from, task.to) {
+                if trusted && task.importance.is_none() && gpu.supports(task.from, task.to) {
                     match pollster::block_on(gpu.convert(task.from, task.to, cols, source, out)) {
                         Ok(sums) => {
                             lock(&self.progress.on_gpu)[self.chunks[index].task] = true;
@@ -226,7 +281,7 @@ impl Job<'_> {
                         Err(error) => return Err(error),
                     }
                 }
-                pipeline::convert(Kernels::best(), task.from, task.to, cols, source, out)
+                convert(task, source, out)
             })?;
         }
         Ok(())
@@ -265,6 +320,12 @@ impl Job<'_> {
             format!("{} of {} ({:.0} %)", output::bytes(done), output::bytes(total), 1e2 * done as f64 / total as f64)
         });
     }
+}
+
+/// On the CPU.
+fn convert(task: &Task, source: &[u8], out: &mut [u8]) -> Result<ErrorSums> {
+    let importance = task.importance.as_deref();
+    pipeline::convert_weighed(Kernels::best(), task.from, task.to, task.cols as usize, importance, source, out)
 }
 
 fn device_fault(error: &Error) -> bool {

@@ -31,6 +31,15 @@ pub struct Layout {
     pub size: u64,
 }
 
+/// Bytes of a tensor, without the padding after it. Fails with `BadShape`.
+pub fn size(entry: &Entry) -> Result<u64> {
+    let fault = |what: &str| Error::new(ErrorKind::BadShape, what).in_tensor(entry.name.clone());
+    let (cols, outer) = entry.shape.split_last().ok_or_else(|| fault("a GGUF tensor has at least one dimension"))?;
+    let rows = outer.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
+    let bytes = entry.dtype.row_bytes(*cols).zip(rows).and_then(|(row, rows)| row.checked_mul(rows));
+    bytes.ok_or_else(|| fault("the rows do not divide into the type's blocks, or are too many"))
+}
+
 /// Lays out a GGUF file of version 3, tensors in the order given, each aligned to 32 bytes, the last one padded too.
 pub fn layout<'a, M>(metadata: M, tensors: &[Entry]) -> Result<Layout>
 where
@@ -56,11 +65,7 @@ where
     for entry in tensors {
         let fault = |what: &str| Error::new(ErrorKind::BadShape, what).in_tensor(entry.name.clone());
         let number = types::number(entry.dtype).ok_or_else(|| fault("GGUF has no such type"))?;
-        let (cols, outer) =
-            entry.shape.split_last().ok_or_else(|| fault("a GGUF tensor has at least one dimension"))?;
-        let rows = outer.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
-        let bytes = entry.dtype.row_bytes(*cols).zip(rows).and_then(|(row, rows)| row.checked_mul(rows));
-        let bytes = bytes.ok_or_else(|| fault("the rows do not divide into the type's blocks, or are too many"))?;
+        let bytes = size(entry)?;
 
         text(&mut head, &entry.name);
         head.extend_from_slice(&(entry.shape.len() as u32).to_le_bytes());

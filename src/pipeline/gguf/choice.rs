@@ -21,16 +21,22 @@ pub(super) struct Candidate {
 /// The types, in the order of the candidates.
 ///
 /// Fails with `BadOption` where a type is asked for that GGUF or phiquant does not have, or where a pattern cannot be read, and
-/// with `NeedsImportance`.
+/// with `NeedsImportance` and `WrongImportance`.
 pub(super) fn choose(
     checkpoint: &Checkpoint,
     mix: &'static Mix,
     options: &Options,
     candidates: &[Candidate],
-    importance: bool,
     notices: &mut Vec<String>,
 ) -> Result<Vec<DType>> {
     let config = &checkpoint.config;
+    if let Some(importance) = &options.importance {
+        super::weigh::check(importance, candidates, notices)?;
+        if mix.is_plain() {
+            notices.push(format!("{} makes no use of an importance matrix", mix.name));
+        }
+    }
+    let has = |name: &str| options.importance.as_ref().is_some_and(|importance| importance.get(name).is_some());
     let overrides = options.overrides.iter().map(compile).collect::<Result<Vec<_>>>()?;
     let find = |i: usize| {
         let Candidate { name, sources, .. } = &candidates[i];
@@ -40,7 +46,7 @@ pub(super) fn choose(
     let request = Request {
         mix,
         pure: options.pure,
-        importance,
+        importance: options.importance.is_some(),
         output: options.output_type.as_deref().map(|name| asked("outputType", name)).transpose()?,
         token_embedding: options
             .token_embedding_type
@@ -73,7 +79,7 @@ pub(super) fn choose(
             ));
         }
         let spared = matches!(name.as_str(), "output.weight" | "token_embd.weight");
-        if !importance && !spared && mix.needs_importance.contains(&dtype.name) {
+        if !has(name) && !spared && mix.needs_importance.contains(&dtype.name) {
             let what =
                 format!("{} cannot be made without an importance matrix: give one (imatrix), or choose Q2_K", mix.name);
             return Err(Error::new(ErrorKind::NeedsImportance, what).in_tensor(name.clone()));

@@ -99,9 +99,9 @@ pub fn by_name(name: &str) -> Option<&'static Mix> {
     available().find(|mix| mix.name.eq_ignore_ascii_case(name))
 }
 
-/// The mixes whose schemes exist. (A rule's scheme may be missing: it is an error where the rule applies.)
+/// The mixes whose schemes exist.
 pub fn available() -> impl Iterator<Item = &'static Mix> {
-    MIXES.iter().filter(|mix| [mix.base, mix.output].iter().all(|name| quant::by_name(name).is_some()))
+    MIXES.iter().filter(|mix| mix.schemes().all(|name| quant::by_name(name).is_some()))
 }
 
 impl Mix {
