@@ -109,6 +109,7 @@ fn faults_are_named() {
         text.render(&[], true).unwrap()
     };
     assert_eq!(with("chat_template.jinja", "own"), "own");
+    assert_eq!(with("chat_template.json", r#"{ "chat_template": "beside" }"#), "beside");
     let list = r#"{ "chat_template": [{ "name": "tool", "template": "a" }, { "name": "default", "template": "b" }] }"#;
     assert_eq!(with("tokenizer_config.json", list), "b");
 }

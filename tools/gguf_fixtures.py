@@ -210,8 +210,12 @@ def save_model(folder, dtype, shard="1GB", kind="Phi3", **fields):
     config = getattr(transformers, f"{kind}Config")(**fields)
     model = getattr(transformers, f"{kind}ForCausalLM")(config).to(dtype)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):  # transformers begins with zeros
+        # transformers begins with biases of zero and small weights, by which a model says one token for ever.
+        if name.endswith("bias"):
             parameter.data = (0.1 * torch.randn(parameter.shape)).to(dtype)
+        elif kind != "Phi3" and parameter.dim() > 1:
+            scale = 1 if "embed" in name else parameter.shape[-1] ** -0.5
+            parameter.data = (scale * torch.randn(parameter.shape)).to(dtype)
     model.save_pretrained(folder, max_shard_size=shard)
     return config
 

@@ -3,9 +3,10 @@
     python tools/text_corpus.py            # tokenizers 0.23.3, transformers 5.23.0
 
 The native build (tokenizers and minijinja crates) and the browser (@huggingface/tokenizers and @huggingface/jinja) must
-both equal it: tests/text.rs and tests/browser/text-corpus.test.js. Two tokenizers are trained here, on the corpus itself:
-`bytes`, byte-level with GPT-4o's splitting rule as in Phi-4-mini, and `pieces`, SentencePiece-style with byte fallback as in
-Phi-3. The third is the demo checkpoint's.
+both equal it: tests/text.rs and tests/browser/text-corpus.test.js. Four tokenizers are trained here, on the corpus itself:
+`bytes`, byte-level with GPT-4o's splitting rule as in Phi-4-mini; `cl100k`, with GPT-4's as in Phi-4; `codegen`, with GPT-2's and
+tokens for runs of spaces as in Phi-2; and `pieces`, SentencePiece-style with byte fallback as in Phi-3. The last is the demo
+checkpoint's.
 
 Characters are those that Unicode 14 knows (this Python's tables): the libraries carry tables of different Unicode versions, so
 a character that one of them does not know yet may be split otherwise. Nothing else is left out.
@@ -27,6 +28,11 @@ SPLIT = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# As tokenizer.json of Phi-4 has it.
+CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
 )
 WORDS = (
     "the quick model answers a short question about weights and blocks; it doesn't know what you've asked, they're sure "
@@ -103,24 +109,30 @@ def save(name, tokenizer, config):
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def train_bytes(corpus):
+def train_bytes(corpus, name, split, tokens):
+    """`split`: the rule; None for the one that ByteLevel has built in."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if split:
+        bytes_alone = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"), bytes_alone])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(
         corpus,
         trainers.BpeTrainer(
-            vocab_size=700, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, min_frequency=2
+            vocab_size=tokens, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, min_frequency=2
         ),
     )
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     config = {"tokenizer_class": "GPT2Tokenizer", "bos_token": SPECIAL[0], "eos_token": SPECIAL[0]}
-    save("bytes", tokenizer, config)
+    if split:
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    else:
+        # As Phi-2's: one special token, then runs of spaces and of tabs, the longest first.
+        tokenizer.add_special_tokens([AddedToken(SPECIAL[0], special=True, normalized=False)])
+        runs = [" " * n for n in range(12, 1, -1)] + ["\t" * n for n in range(5, 1, -1)]
+        tokenizer.add_tokens([AddedToken(run, special=False, normalized=True) for run in runs])
+        config |= {"tokenizer_class": "CodeGenTokenizer", "clean_up_tokenization_spaces": True}
+    save(name, tokenizer, config)
 
 
 def train_pieces(corpus):
@@ -260,11 +272,15 @@ def render(template, messages, generation):
 
 def main():
     corpus = texts()
-    train_bytes(corpus)
+    train_bytes(corpus, "bytes", SPLIT, 700)
+    train_bytes(corpus, "cl100k", CL100K, 500)
+    train_bytes(corpus, "codegen", None, 500)
     train_pieces(corpus)
     tokenizers = {}
     for name, folder in [
         ("bytes", "tests/fixtures/text/bytes"),
+        ("cl100k", "tests/fixtures/text/cl100k"),
+        ("codegen", "tests/fixtures/text/codegen"),
         ("pieces", "tests/fixtures/text/pieces"),
         ("demo", "www/models/demo"),
     ]:

@@ -24,7 +24,7 @@ pub struct Text {
 
 impl Text {
     /// From a checkpoint's texts by name: tokenizer.json; tokenizer_config.json, special_tokens_map.json and
-    /// chat_template.jinja where they are there.
+    /// chat_template.jinja or chat_template.json where they are there.
     ///
     /// Fails with `MissingFile`, `BadConfig`.
     pub fn new(texts: &BTreeMap<String, String>) -> Result<Self> {
@@ -44,9 +44,10 @@ impl Text {
         let names = ["bos_token", "eos_token", "pad_token", "unk_token"];
         let token = |name: &str| content(&config[name]).or_else(|| content(&special[name])).map(str::to_owned);
         let tokens = names.iter().filter_map(|&name| Some((name, token(name)?))).collect();
+        let beside = parse(texts, "chat_template.json")?;
         let source = match texts.get("chat_template.jinja") {
             Some(source) => Some(source.as_str()),
-            None => template(&config["chat_template"]),
+            None => template(&config["chat_template"]).or_else(|| template(&beside["chat_template"])),
         };
         let template = source.map(|source| Template::new(source, tokens)).transpose()?;
         Ok(Self { tokenizer, template })

@@ -14,7 +14,9 @@ export const OPTIONAL_TEXTS = [
   "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",
+  "added_tokens.json",
   "chat_template.jinja",
+  "chat_template.json",
   "model.safetensors.index.json",
 ];
 export const OPTIONAL_BLOBS = ["tokenizer.model"];
@@ -108,9 +110,12 @@ function describeFiles(files) {
   return { kind: "files", name, files: chosen, weights };
 }
 
-/** The GGUF file among names without a config.json; an error where there are several to choose from. */
+/**
+ * The GGUF file among names, unless a checkpoint's own weights are there too; an error where there are several to choose
+ * from.
+ */
 function singleGguf(names) {
-  if (names.includes("config.json")) return undefined;
+  if (names.includes("config.json") && names.some((name) => /\.(safetensors|bin)$/i.test(name))) return undefined;
   const ggufs = names.filter((name) => /\.gguf$/i.test(name)).sort();
   const parts = (name) => PART.exec(name.replace(WEIGHTS, ""))?.[1];
   const one = ggufs.every((name) => parts(name) && parts(name) === parts(ggufs[0]) && stem(name) === stem(ggufs[0]));

@@ -42,7 +42,9 @@ export class Text {
         cause,
       });
     }
-    this.template = file("chat_template.jinja") ?? chatTemplate(config.chat_template);
+    const beside = parse("chat_template.json", file("chat_template.json") || "{}");
+    this.template =
+      file("chat_template.jinja") ?? chatTemplate(config.chat_template) ?? chatTemplate(beside.chat_template);
     const token = (name) => content(config[name]) ?? content(special[name]);
     this.special = Object.fromEntries(
       ["bos_token", "eos_token", "pad_token", "unk_token"]

@@ -17,6 +17,7 @@ const TEXTS: &[&str] = &[
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
     "model.safetensors.index.json",
 ];
 const BLOBS: &[&str] = &["tokenizer.model"];
