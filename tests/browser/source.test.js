@@ -292,9 +292,12 @@ test("local files: the folder with a config.json is the checkpoint", async () =>
       new TextDecoder().decode(await reader.read()),
       await reader.read(),
       (await openPlace(describe(new File(["x"], "tiny.Q4_0.gguf")))).weights,
+      (await openPlace(describe([new File(["{}"], "config.json"), new File(["x"], "one.gguf")]))).weights,
+      (await openPlace(describe(["config.json", "model.safetensors", "one.gguf"].map((name) => new File(["x"], name)))))
+        .weights ?? null,
     ];
   });
-  assert.deepEqual(value, ["phi", "yes", "ights", null, "tiny.Q4_0.gguf"]);
+  assert.deepEqual(value, ["phi", "yes", "ights", null, "tiny.Q4_0.gguf", "one.gguf", null]);
 });
 
 test("a directory handle", async () => {

@@ -15,6 +15,22 @@ function parse(name, text) {
   }
 }
 
+/** GPT-2's rule, which the ByteLevel step has built in. */
+const GPT2 = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/**
+ * The library's own spelling of that rule takes white space for what JavaScript does, which U+0085 is not and U+FEFF is; rules
+ * that a file spells out it translates. So the rule is spelled out.
+ */
+function spellOut(tokenizer) {
+  const step = tokenizer.pre_tokenizer;
+  if (step?.type === "ByteLevel" && step.use_regex !== false && step.add_prefix_space === false) {
+    const split = { type: "Split", pattern: { Regex: GPT2 }, behavior: "Isolated", invert: false };
+    tokenizer.pre_tokenizer = { type: "Sequence", pretokenizers: [split, { ...step, use_regex: false }] };
+  }
+  return tokenizer;
+}
+
 export class Text {
   /**
    * @param {(name: string) => string | undefined | null} file texts of the checkpoint by name
@@ -34,7 +50,7 @@ export class Text {
     const config = parse("tokenizer_config.json", file("tokenizer_config.json") || "{}");
     const special = parse("special_tokens_map.json", file("special_tokens_map.json") || "{}");
     try {
-      this.tokenizer = new Tokenizer(parse("tokenizer.json", tokenizer), config);
+      this.tokenizer = new Tokenizer(spellOut(parse("tokenizer.json", tokenizer)), config);
     } catch (cause) {
       if (cause instanceof PhiquantError) throw cause;
       throw new PhiquantError("bad-config", `tokenizer.json cannot be used: ${cause.message}.`, {
