@@ -23,18 +23,11 @@ pub(super) fn quantize_block(
     check_finite(weights)?;
     let mut levels = [0u8; GROUP];
     let (mut fits, mut worth) = ([Affine { scale: 0.0, min: 0.0 }; SUBS], [0.0; SUBS]);
-    let spread = sum_of_squares(weights) / GROUP as f32;
+    let spread = spread(weights);
     let subs = weights.as_chunks::<SUB>().0;
     for (s, (sub, levels)) in subs.iter().zip(levels.as_chunks_mut::<SUB>().0).enumerate() {
-        let mut error_weights = sub.map(f32::abs);
-        let tries = if let Some(importance) = importance {
-            weigh(spread, sub, &importance[s * SUB..][..SUB], &mut error_weights);
-            &TRIES_WITH_IMPORTANCE
-        } else {
-            &TRIES
-        };
-        worth[s] = error_weights.iter().sum();
-        fits[s] = affine(tries, sub, &error_weights, levels);
+        let importance = importance.map(|importance| &importance.as_chunks().0[s]);
+        (fits[s], worth[s]) = search(spread, sub, importance, levels);
     }
     quantize_scales(&fits, importance.is_some().then_some(&worth), block)?;
     for ((sub, levels), (scale, min)) in subs.iter().zip(levels.as_chunks_mut::<SUB>().0).zip(read(block)) {
@@ -44,6 +37,28 @@ pub(super) fn quantize_block(
     }
     pack_pairs(&levels, &mut block.levels);
     Ok(())
+}
+
+/// What importance is multiplied by, of a weight of 0: mean w².
+pub(super) fn spread(weights: &[f32; GROUP]) -> f32 {
+    sum_of_squares(weights) / GROUP as f32
+}
+
+/// The best scale and minimum of a sub-block, their levels, and what the sub-block counts for.
+pub(super) fn search(
+    spread: f32,
+    sub: &[f32; SUB],
+    importance: Option<&[f32; SUB]>,
+    levels: &mut [u8; SUB],
+) -> (Affine, f32) {
+    let mut error_weights = sub.map(f32::abs);
+    let tries = if let Some(importance) = importance {
+        weigh(spread, sub, importance, &mut error_weights);
+        &TRIES_WITH_IMPORTANCE
+    } else {
+        &TRIES
+    };
+    (affine(tries, sub, &error_weights, levels), error_weights.iter().sum())
 }
 
 /// Quantizes the scales and minimums themselves; `worth`: what each sub-block counts for, where importance is given.

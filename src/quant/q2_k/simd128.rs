@@ -1,11 +1,10 @@
-//! Q2_K in SIMD128: the search runs on four sub-blocks at a time.
+//! Q2_K in SIMD128: the search runs on eight sub-blocks at a time.
 
-use super::{Block, SUB, SUBS, TRIES, scalar};
+use super::{Block, SUB, SUBS, TRIES, TRIES_WITH_IMPORTANCE, scalar};
 use crate::quant::fault::Fault;
-use crate::quant::search::simd128::{Fits, Quad, affine, columns, largest};
-use crate::quant::search::{Affine, affine as affine_of_one};
-use crate::quant::simd128::*;
-use crate::quant::super_block::simd128::affine_levels;
+use crate::quant::search::Affine;
+use crate::quant::search::simd128::{EIGHT, Found, Groups, affine, columns, not_finite};
+use crate::quant::super_block::simd128::{affine_levels, weigh};
 use crate::quant::super_block::{GROUP, for_each, pack_pairs};
 use core::arch::wasm32::*;
 
@@ -13,7 +12,7 @@ pub(in crate::quant) use super::scalar::dequantize;
 
 pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
     for_each(rows, importance, blocks, |weights, importance, block| {
-        if importance.is_none() && quantize_block(weights, block)? {
+        if quantize_block(weights, importance, block)? {
             return Ok(());
         }
         scalar::quantize_block(weights, importance, block)
@@ -21,21 +20,29 @@ pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, block
 }
 
 /// A block, or false where it needs the scalar code.
-fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> Result<bool, Fault> {
+#[inline(always)]
+fn quantize_block(weights: &[f32; GROUP], importance: Option<&[f32; GROUP]>, block: &mut Block) -> Result<bool, Fault> {
+    let spread = importance.map_or(0.0, |_| scalar::spread(weights));
     let subs = weights.as_chunks::<SUB>().0;
-    let mut fits = [Affine { scale: 0.0, min: 0.0 }; SUBS];
-    for (quad, fits) in subs.as_chunks().0.iter().zip(fits.as_chunks_mut().0) {
-        let Some(found) = search(quad) else { return Ok(false) };
-        *fits = found.affine();
+    let (mut fits, mut worth) = ([Affine { scale: 0.0, min: 0.0 }; SUBS], [0.0; SUBS]);
+    for first in [0, EIGHT] {
+        let subs = &subs[first..][..EIGHT];
+        let found = match importance {
+            None => search(subs),
+            Some(importance) => search_with_importance(spread, subs, &importance.as_chunks().0[first..][..EIGHT]),
+        };
+        let Some(found) = found else { return Ok(false) };
+        fits[first..][..EIGHT].copy_from_slice(&found.fits);
+        worth[first..][..EIGHT].copy_from_slice(&found.worth);
     }
-    scalar::quantize_scales(&fits, None, block)?;
+    scalar::quantize_scales(&fits, importance.is_some().then_some(&worth), block)?;
     let mut levels = [0u8; GROUP];
     for (s, (scale, min)) in scalar::read(block).into_iter().enumerate() {
         let levels = &mut levels.as_chunks_mut::<SUB>().0[s];
         if scale != 0.0 {
             affine_levels(TRIES.top, scale, min, &subs[s], levels);
         } else if fits[s].scale != 0.0 {
-            affine_of_one(&TRIES, &subs[s], &subs[s].map(f32::abs), levels);
+            scalar::search(spread, &subs[s], importance.map(|importance| &importance.as_chunks().0[s]), levels);
         }
     }
     pack_pairs(&levels, &mut block.levels);
@@ -43,10 +50,21 @@ fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> Result<bool, Fau
 }
 
 #[inline(always)]
-fn search(subs: &[[f32; SUB]; 4]) -> Option<Fits> {
+fn search(subs: &[[f32; SUB]]) -> Option<Found> {
     let x = columns(subs);
-    if v128_any_true(i32x4_ge(largest(&x), u32x4_splat(INFINITY))) {
+    if not_finite(&x) {
         return None;
     }
-    affine(&TRIES, &Quad { x, weights: x.map(|x| f32x4_abs(x)) })
+    let weights = x.map(|x| x.map(|x| f32x4_abs(x)));
+    affine::<SUB, true>(&TRIES, &Groups { x, weights })
+}
+
+#[inline(never)]
+fn search_with_importance(spread: f32, subs: &[[f32; SUB]], importance: &[[f32; SUB]]) -> Option<Found> {
+    let x = columns(subs);
+    if not_finite(&x) {
+        return None;
+    }
+    let weights = weigh(spread, &x, &columns(importance));
+    affine::<SUB, false>(&TRIES_WITH_IMPORTANCE, &Groups { x, weights })
 }

@@ -20,17 +20,11 @@ pub(super) fn quantize_block(
     check_finite(weights)?;
     let mut levels = [0u8; GROUP];
     let (mut scales, mut worth) = ([0.0; SUBS], [0.0; SUBS]);
-    let spread = 2.0 * sum_of_squares(weights) / GROUP as f32;
+    let spread = spread(weights);
     let subs = weights.as_chunks::<SUB>().0;
     for (s, (sub, levels)) in subs.iter().zip(levels.as_chunks_mut::<SUB>().0).enumerate() {
-        scales[s] = if let Some(importance) = importance {
-            let mut error_weights = [0.0; SUB];
-            weigh(spread, sub, &importance[s * SUB..][..SUB], &mut error_weights);
-            worth[s] = error_weights.iter().sum();
-            symmetric(4, sub, &error_weights, levels)?
-        } else {
-            descend(sub, levels)
-        };
+        let importance = importance.map(|importance| &importance.as_chunks().0[s]);
+        (scales[s], worth[s]) = search(spread, sub, importance, levels)?;
     }
     quantize_scales(&scales, importance.is_some().then_some(&worth), block)?;
     let scale = f16_to_f32(u16::from_le_bytes(block.scale));
@@ -42,6 +36,24 @@ pub(super) fn quantize_block(
     }
     pack(&levels, block);
     Ok(())
+}
+
+/// What importance is multiplied by, of a weight of 0: 2 · mean w².
+pub(super) fn spread(weights: &[f32; GROUP]) -> f32 {
+    2.0 * sum_of_squares(weights) / GROUP as f32
+}
+
+/// The best scale of a sub-block, its levels, and what the sub-block counts for.
+pub(super) fn search(
+    spread: f32,
+    sub: &[f32; SUB],
+    importance: Option<&[f32; SUB]>,
+    levels: &mut [u8; SUB],
+) -> Result<(f32, f32), Fault> {
+    let Some(importance) = importance else { return Ok((descend(sub, levels), 0.0)) };
+    let mut error_weights = [0.0; SUB];
+    weigh(spread, sub, importance, &mut error_weights);
+    Ok((symmetric(4, sub, &error_weights, levels)?, error_weights.iter().sum()))
 }
 
 /// Quantizes the scales themselves; `worth`: what each sub-block counts for, where importance is given.
@@ -72,7 +84,7 @@ pub(super) fn quantize_scales(
 
 /// From the levels (4 added) of scale −m / 4 on, moves one level after the other while that lowers Σ w²·error², five
 /// rounds at most. The scale of the last levels.
-pub(super) fn descend(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> f32 {
+fn descend(weights: &[f32; SUB], levels: &mut [u8; SUB]) -> f32 {
     let extreme = extreme(weights).expect("weights are finite");
     if extreme.abs() < TINY {
         *levels = [0; SUB];

@@ -5,8 +5,9 @@ use super::{Block, SUB, SUBS, scalar, unpack_scales};
 use crate::num::f16_to_f32;
 use crate::quant::fault::Fault;
 use crate::quant::search::TINY;
-use crate::quant::search::simd128::{columns, largest};
+use crate::quant::search::simd128::{any, columns, not_finite, symmetric};
 use crate::quant::simd128::*;
+use crate::quant::super_block::simd128::{symmetric_levels, weigh};
 use crate::quant::super_block::{GROUP, for_each};
 use core::arch::wasm32::*;
 
@@ -17,7 +18,7 @@ const QUADS: usize = SUBS / 4;
 
 pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
     for_each(rows, importance, blocks, |weights, importance, block| {
-        if importance.is_none() && quantize_block(weights, block)? {
+        if quantize_block(weights, importance, block)? {
             return Ok(());
         }
         scalar::quantize_block(weights, importance, block)
@@ -25,71 +26,79 @@ pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, block
 }
 
 /// A block, or false where it needs the scalar code.
-fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> Result<bool, Fault> {
+fn quantize_block(weights: &[f32; GROUP], importance: Option<&[f32; GROUP]>, block: &mut Block) -> Result<bool, Fault> {
     let subs = weights.as_chunks::<SUB>().0;
-    let quads = subs.as_chunks().0;
-    let Some(found) = descend(&std::array::from_fn(|quad| columns(&quads[quad]))) else { return Ok(false) };
-    let mut scales = [0f32; SUBS];
+    let x = columns(subs);
+    if not_finite(&x) {
+        return Ok(false);
+    }
+    let (mut scales, mut worth) = ([0f32; SUBS], [0f32; SUBS]);
+    let mut spread = 0.0;
+    let found = if let Some(importance) = importance {
+        spread = scalar::spread(weights);
+        let weights = weigh(spread, &x, &columns(importance.as_chunks().0));
+        std::array::from_fn(|q| {
+            let sum = weights.iter().fold(f32x4_splat(0.0), |sum, weight| f32x4_add(sum, weight[q]));
+            store(&mut worth.as_chunks_mut().0[q], sum);
+            let weighted = std::array::from_fn(|i| [x[i][q], weights[i][q], f32x4_mul(weights[i][q], x[i][q])]);
+            symmetric::<SUB, 4>(&weighted).scale
+        })
+    } else {
+        descend(&x)
+    };
     for (found, scales) in found.into_iter().zip(scales.as_chunks_mut().0) {
         store(scales, found);
     }
-    scalar::quantize_scales(&scales, None, block)?;
+    scalar::quantize_scales(&scales, importance.is_some().then_some(&worth), block)?;
     let scale = f16_to_f32(u16::from_le_bytes(block.scale));
     let mut levels = [0u8; GROUP];
     for (s, byte) in unpack_scales(&block.scales).into_iter().enumerate() {
         let scale = scale * f32::from(byte);
         let levels = &mut levels.as_chunks_mut::<SUB>().0[s];
         if scale != 0.0 {
-            let w = subs[s].as_chunks().0;
-            let divide = |i: usize| f32x4_div(load(&w[i]), f32x4_splat(scale));
-            let bytes = nearest_bytes([divide(0), divide(1), divide(2), divide(3)]);
-            let bytes = i8x16_min(i8x16_max(bytes, i8x16_splat(-4)), i8x16_splat(3));
-            store_bytes(levels, i8x16_add(bytes, i8x16_splat(4)));
-        } else if scales[s] != 0.0 {
-            scalar::descend(&subs[s], levels);
+            symmetric_levels(4, scale, &subs[s], levels);
+        } else if subs[s].iter().any(|w| w.abs() >= TINY) {
+            let importance = importance.map(|importance| &importance.as_chunks().0[s]);
+            scalar::search(spread, &subs[s], importance, levels)?;
         }
     }
     scalar::pack(&levels, block);
     Ok(true)
 }
 
-/// The scales that `scalar::descend` finds for sub-blocks, one a lane; `None` where a weight is not finite.
+/// The scales that `scalar::descend` finds for sub-blocks of finite weights, one a lane.
 #[inline(always)]
-fn descend(x: &[[v128; SUB]; QUADS]) -> Option<[v128; QUADS]> {
+fn descend(x: &[[v128; QUADS]; SUB]) -> [v128; QUADS] {
     let zero = f32x4_splat(0.0);
-    let mut unfit = zero;
-    let mut tiny = [zero; QUADS];
-    let mut levels = [[zero; SUB]; QUADS];
-    // Of each weight its square and cube.
-    let mut powers = [[[zero; 2]; SUB]; QUADS];
+    let mut largest = [zero; QUADS];
+    let mut extreme = [zero; QUADS];
+    for x in x {
+        for q in 0..QUADS {
+            let magnitude = abs(x[q]);
+            extreme[q] = v128_bitselect(x[q], extreme[q], i32x4_gt(magnitude, largest[q]));
+            largest[q] = i32x4_max(largest[q], magnitude);
+        }
+    }
+    let mut levels = [[zero; QUADS]; SUB];
     let (mut wl, mut ll) = ([zero; QUADS], [zero; QUADS]);
-    for q in 0..QUADS {
-        let magnitude = largest(&x[q]);
-        unfit = v128_or(unfit, i32x4_ge(magnitude, u32x4_splat(INFINITY)));
-        tiny[q] = f32x4_lt(magnitude, f32x4_splat(TINY));
-        // The first of the largest: found from the last to the first.
-        let extreme = x[q].iter().rev().fold(zero, |found, x| v128_bitselect(*x, found, i32x4_eq(abs(*x), magnitude)));
-        let inverse = f32x4_div(f32x4_splat(-4.0), extreme);
-        for i in 0..SUB {
-            let w = x[q][i];
+    let inverse = extreme.map(|extreme| f32x4_div(f32x4_splat(-4.0), extreme));
+    for (x, levels) in x.iter().zip(&mut levels) {
+        for q in 0..QUADS {
+            let (w, square) = (x[q], f32x4_mul(x[q], x[q]));
             // −4 at least, as no weight is larger; a lane of zeros has NaN here, and is masked at the end
-            let level = f32x4_pmin(f32x4_splat(3.0), f32x4_nearest(f32x4_mul(inverse, w)));
-            let square = f32x4_mul(w, w);
-            let cube = f32x4_mul(square, w);
-            levels[q][i] = level;
-            powers[q][i] = [square, cube];
-            wl[q] = f32x4_add(wl[q], f32x4_mul(cube, level));
+            let level = f32x4_pmin(f32x4_splat(3.0), f32x4_nearest(f32x4_mul(inverse[q], w)));
+            levels[q] = level;
+            wl[q] = f32x4_add(wl[q], f32x4_mul(f32x4_mul(square, w), level));
             ll[q] = f32x4_add(ll[q], f32x4_mul(f32x4_mul(square, level), level));
         }
     }
-    if v128_any_true(unfit) {
-        return None;
-    }
     for _ in 0..5 {
-        let mut changed = zero;
-        for i in 0..SUB {
+        let mut changed = [zero; QUADS];
+        for (x, levels) in x.iter().zip(&mut levels) {
             for q in 0..QUADS {
-                let (w, [square, cube], level) = (x[q][i], powers[q][i], levels[q][i]);
+                let (w, level) = (x[q], levels[q]);
+                let square = f32x4_mul(w, w);
+                let cube = f32x4_mul(square, w);
                 let others_wl = f32x4_sub(wl[q], f32x4_mul(cube, level));
                 let others_ll = f32x4_sub(ll[q], f32x4_mul(f32x4_mul(square, level), level));
                 let new = nearest_level(f32x4_div(f32x4_mul(w, others_ll), others_wl));
@@ -100,21 +109,21 @@ fn descend(x: &[[v128; SUB]; QUADS]) -> Option<[v128; QUADS]> {
                 let loss = f32x4_mul(f32x4_mul(wl[q], wl[q]), new_ll);
                 let better = v128_and(f32x4_gt(new_ll, zero), f32x4_gt(gain, loss));
                 let moves = v128_and(moves, better);
-                levels[q][i] = v128_bitselect(new, level, moves);
+                levels[q] = v128_bitselect(new, level, moves);
                 wl[q] = v128_bitselect(new_wl, wl[q], moves);
                 ll[q] = v128_bitselect(new_ll, ll[q], moves);
-                changed = v128_or(changed, moves);
+                changed[q] = v128_or(changed[q], moves);
             }
         }
         // A round without a change would be followed by others like it: lanes that are done may go on.
-        if !v128_any_true(changed) {
+        if !any(changed) {
             break;
         }
     }
-    Some(std::array::from_fn(|q| {
+    std::array::from_fn(|q| {
         let scale = v128_and(f32x4_div(wl[q], ll[q]), f32x4_gt(ll[q], zero));
-        v128_andnot(scale, tiny[q])
-    }))
+        v128_andnot(scale, f32x4_lt(largest[q], f32x4_splat(TINY)))
+    })
 }
 
 /// Four floats to levels as `nearest_int` rounds them, whatever they are, bounded to −4 … 3.

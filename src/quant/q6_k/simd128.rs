@@ -6,6 +6,7 @@ use super::{Block, GROUP, SUB};
 use crate::num::round_half_even;
 use crate::quant::fault::{Fault, extreme, scale_to_f16};
 use crate::quant::search::TINY;
+use crate::quant::search::simd128::{Symmetric, columns, symmetric};
 use crate::quant::simd128::*;
 use crate::quant::super_block::for_each;
 use core::arch::wasm32::*;
@@ -19,7 +20,7 @@ const MAGIC: f32 = 12_582_912.0;
 
 pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
     for_each(rows, importance, blocks, |weights, importance, block| {
-        if importance.is_none() && quantize_block(weights, block) {
+        if quantize_block(weights, importance, block) {
             return Ok(());
         }
         scalar::quantize_block(weights, importance, block)
@@ -27,9 +28,14 @@ pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, block
 }
 
 /// A block, or false where it needs the scalar code to name the fault.
-fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> bool {
+fn quantize_block(weights: &[f32; GROUP], importance: Option<&[f32; GROUP]>, block: &mut Block) -> bool {
     let subs = weights.as_chunks::<SUB>().0;
-    let quads: [Found; QUADS] = std::array::from_fn(|quad| search(&subs[quad * LANES..][..LANES]));
+    let quads: [Symmetric; QUADS] = std::array::from_fn(|quad| {
+        search(
+            &subs[quad * LANES..][..LANES],
+            importance.map(|importance| &importance.as_chunks().0[quad * LANES..][..LANES]),
+        )
+    });
     let mut scales = [0f32; GROUP / SUB];
     for (found, scales) in quads.iter().zip(scales.as_chunks_mut().0) {
         store(scales, found.scale);
@@ -63,108 +69,15 @@ fn quantize_block(weights: &[f32; GROUP], block: &mut Block) -> bool {
     true
 }
 
-/// The outcome of a search, a lane each: the best scale, and the inverse whose levels led to it.
-struct Found {
-    scale: v128,
-    inverse: v128,
-}
-
 /// Tries 19 scales for each of four sub-blocks.
 #[inline(always)]
-fn search(subs: &[[f32; SUB]]) -> Found {
-    // Element i of the four sub-blocks, then its square, then its cube.
-    let zero = f32x4_splat(0.0);
-    let mut x = [[zero; 3]; SUB];
-    for i in 0..SUB / 4 {
-        let column = |lane: usize| load(&subs[lane].as_chunks().0[i]);
-        let rows = transpose([column(0), column(1), column(2), column(3)]);
-        for (x, row) in x[4 * i..].iter_mut().zip(rows) {
-            let square = f32x4_mul(row, row);
-            *x = [row, square, f32x4_mul(square, row)];
-        }
-    }
-    let (mut largest, mut extreme) = (zero, zero);
-    for [x, ..] in x {
-        let magnitude = abs(x);
-        extreme = v128_bitselect(x, extreme, i32x4_gt(magnitude, largest));
-        largest = i32x4_max(largest, magnitude);
-    }
-    // Infinity and NaN pass as NaN scales to the caller, whatever the search makes of them.
-    let unfit = i32x4_ge(largest, u32x4_splat(INFINITY));
-
-    let inverse = f32x4_div(f32x4_splat(-32.0), extreme);
-    let [(wl, ll)] = sums::<1, true, true>(&x, [inverse]);
-    let scale = v128_and(f32x4_div(wl, ll), f32x4_ne(ll, zero));
-    let mut best = Best { scale, inverse, worth: f32x4_mul(scale, wl) };
-    // Levels from steps up to −6 need no bound (32 − 0.6 rounds to 31), steps up to 4 none below (32.4 rounds to 32).
-    for step in [-9, -7] {
-        best.offer::<2, false, false>(&x, extreme, step);
-    }
-    for step in [-5, -3] {
-        best.offer::<2, false, true>(&x, extreme, step);
-    }
-    best.offer::<1, false, true>(&x, extreme, -1);
-    for step in [1, 3] {
-        best.offer::<2, false, true>(&x, extreme, step);
-    }
-    for step in [5, 7] {
-        best.offer::<2, true, true>(&x, extreme, step);
-    }
-    best.offer::<1, true, true>(&x, extreme, 9);
-    let tiny = f32x4_lt(largest, f32x4_splat(TINY));
-    Found { scale: v128_or(v128_andnot(best.scale, tiny), unfit), inverse: best.inverse }
-}
-
-struct Best {
-    scale: v128,
-    inverse: v128,
-    worth: v128,
-}
-
-impl Best {
-    /// Tries the inverses −(32 + 0.1·step) / extreme for `N` steps from `step` on, in order.
-    #[inline(always)]
-    fn offer<const N: usize, const BELOW: bool, const ABOVE: bool>(
-        &mut self,
-        x: &[[v128; 3]; SUB],
-        extreme: v128,
-        step: i32,
-    ) {
-        let inverses: [v128; N] =
-            std::array::from_fn(|i| f32x4_div(f32x4_splat(-(32.0 + 0.1 * (step + i as i32) as f32)), extreme));
-        for ((wl, ll), inverse) in sums::<N, BELOW, ABOVE>(x, inverses).into_iter().zip(inverses) {
-            let better = f32x4_gt(f32x4_mul(wl, wl), f32x4_mul(self.worth, ll));
-            let better = v128_and(better, f32x4_gt(ll, f32x4_splat(0.0)));
-            let scale = f32x4_div(wl, ll);
-            self.scale = v128_bitselect(scale, self.scale, better);
-            self.worth = v128_bitselect(f32x4_mul(scale, wl), self.worth, better);
-            self.inverse = v128_bitselect(inverse, self.inverse, better);
-        }
-    }
-}
-
-/// Σ w²·w·l and Σ w²·l² for the levels l that each of `N` inverses gives; bounded to −32 (`BELOW`) and 31 (`ABOVE`).
-#[inline(always)]
-fn sums<const N: usize, const BELOW: bool, const ABOVE: bool>(
-    x: &[[v128; 3]; SUB],
-    inverses: [v128; N],
-) -> [(v128, v128); N] {
-    let mut sums = [(f32x4_splat(0.0), f32x4_splat(0.0)); N];
-    for [w, square, cube] in x {
-        for ((wl, ll), inverse) in sums.iter_mut().zip(inverses) {
-            // −0 where the reference has 0: it adds ±0 to sums that are never −0, which changes nothing.
-            let mut level = f32x4_nearest(f32x4_mul(inverse, *w));
-            if BELOW {
-                level = f32x4_pmax(level, f32x4_splat(-32.0));
-            }
-            if ABOVE {
-                level = f32x4_pmin(level, f32x4_splat(31.0));
-            }
-            *wl = f32x4_add(*wl, f32x4_mul(*cube, level));
-            *ll = f32x4_add(*ll, f32x4_mul(f32x4_mul(*square, level), level));
-        }
-    }
-    sums
+fn search(subs: &[[f32; SUB]], importance: Option<&[[f32; SUB]]>) -> Symmetric {
+    let x: [[v128; 1]; SUB] = columns(subs);
+    let weights: [[v128; 1]; SUB] = match importance {
+        None => x.map(|[x]| [f32x4_mul(x, x)]),
+        Some(importance) => columns(importance),
+    };
+    symmetric::<SUB, 32>(&std::array::from_fn(|i| [x[i][0], weights[i][0], f32x4_mul(weights[i][0], x[i][0])]))
 }
 
 /// Sixteen levels: rounded, bounded, 32 added.

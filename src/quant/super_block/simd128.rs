@@ -3,6 +3,17 @@
 use crate::quant::simd128::*;
 use core::arch::wasm32::*;
 
+/// What errors count for, as [`super::weigh`].
+#[inline(always)]
+pub(in crate::quant) fn weigh<const N: usize, const V: usize>(
+    spread: f32,
+    x: &[[v128; V]; N],
+    importance: &[[v128; V]; N],
+) -> [[v128; V]; N] {
+    let weight = |x, importance| f32x4_mul(importance, f32x4_sqrt(f32x4_add(f32x4_splat(spread), f32x4_mul(x, x))));
+    std::array::from_fn(|i| std::array::from_fn(|v| weight(x[i][v], importance[i][v])))
+}
+
 /// The levels of weights whose scale and minimum are settled, as [`super::affine_levels`].
 #[inline(always)]
 pub(in crate::quant) fn affine_levels<const N: usize>(
@@ -19,4 +30,14 @@ pub(in crate::quant) fn affine_levels<const N: usize>(
         let bytes = nearest_bytes([level(0), level(1), level(2), level(3)]);
         store_bytes(levels, i8x16_min(i8x16_max(bytes, i8x16_splat(0)), i8x16_splat(top as i8)));
     }
+}
+
+/// The levels of weights whose scale is settled, as [`super::symmetric_levels`].
+#[inline(always)]
+pub(in crate::quant) fn symmetric_levels(half: i8, scale: f32, weights: &[f32; 16], levels: &mut [u8; 16]) {
+    let w = weights.as_chunks().0;
+    let level = |i: usize| f32x4_div(load(&w[i]), f32x4_splat(scale));
+    let bytes = nearest_bytes([level(0), level(1), level(2), level(3)]);
+    let bytes = i8x16_min(i8x16_max(bytes, i8x16_splat(-half)), i8x16_splat(half - 1));
+    store_bytes(levels, i8x16_add(bytes, i8x16_splat(half)));
 }
