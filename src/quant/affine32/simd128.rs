@@ -3,7 +3,6 @@
 use super::{Head, Kind, SUB, SUBS, scalar};
 use crate::quant::fault::Fault;
 use crate::quant::search::simd128::{Found, Groups, PAIR, affine, columns, each, not_finite};
-use crate::quant::simd128::*;
 use crate::quant::super_block::GROUP;
 use crate::quant::super_block::simd128::{affine_levels, weigh};
 use core::arch::wasm32::*;

@@ -4,11 +4,10 @@ use super::{Block, SUB, SUBS, TRIES, TRIES_WITH_IMPORTANCE, scalar};
 use crate::quant::fault::Fault;
 use crate::quant::search::Affine;
 use crate::quant::search::simd128::{EIGHT, Found, Groups, affine, columns, not_finite};
-use crate::quant::super_block::simd128::{affine_levels, weigh};
+use crate::quant::simd128::load_bytes;
+use crate::quant::super_block::simd128::{affine_levels, pairs, restore, weigh};
 use crate::quant::super_block::{GROUP, for_each, pack_pairs};
 use core::arch::wasm32::*;
-
-pub(in crate::quant) use super::scalar::dequantize;
 
 pub(in crate::quant) fn quantize(rows: &[f32], importance: Option<&[f32]>, blocks: &mut [Block]) -> Result<(), Fault> {
     for_each(rows, importance, blocks, |weights, importance, block| {
@@ -67,4 +66,14 @@ fn search_with_importance(spread: f32, subs: &[[f32; SUB]], importance: &[[f32; 
     }
     let weights = weigh(spread, &x, &columns(importance));
     affine::<SUB, false>(&TRIES_WITH_IMPORTANCE, &Groups { x, weights })
+}
+
+pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {
+    for (block, weights) in blocks.iter().zip(rows.as_chunks_mut::<GROUP>().0) {
+        let subs = scalar::read(block);
+        for (s, w) in weights.as_chunks_mut::<SUB>().0.iter_mut().enumerate() {
+            let bytes = load_bytes(&block.levels.as_chunks().0[s / 8 * 2 + s % 2]);
+            restore(pairs(bytes, (s % 8 / 2 * 2) as u32), subs[s], w);
+        }
+    }
 }

@@ -7,11 +7,9 @@ use crate::quant::fault::Fault;
 use crate::quant::search::TINY;
 use crate::quant::search::simd128::{any, columns, not_finite, symmetric};
 use crate::quant::simd128::*;
-use crate::quant::super_block::simd128::{symmetric_levels, weigh};
+use crate::quant::super_block::simd128::{pairs, symmetric_levels, weigh};
 use crate::quant::super_block::{GROUP, for_each};
 use core::arch::wasm32::*;
-
-pub(in crate::quant) use super::scalar::dequantize;
 
 /// Vectors that hold a number of each sub-block.
 const QUADS: usize = SUBS / 4;
@@ -133,4 +131,18 @@ fn nearest_level(x: v128) -> v128 {
     let bounded = i32x4_min(i32x4_max(bits, i32x4_splat(0x40_0000 - 4)), i32x4_splat(0x40_0000 + 3));
     // The integer as a float again: its bits are the low ones of 1.5 · 2^23 + it.
     f32x4_sub(v128_or(bounded, u32x4_splat(0x4b00_0000)), f32x4_splat(12_582_912.0))
+}
+
+pub(in crate::quant) fn dequantize(blocks: &[Block], rows: &mut [f32]) {
+    for (block, weights) in blocks.iter().zip(rows.as_chunks_mut::<GROUP>().0) {
+        let scale = splat_scale(block.scale);
+        let scales = unpack_scales(&block.scales);
+        for (s, w) in weights.as_chunks_mut::<SUB>().0.iter_mut().enumerate() {
+            let low = pairs(load_bytes(&block.low.as_chunks().0[s / 8 * 2 + s % 2]), (s % 8 / 2 * 2) as u32);
+            let high = u8x16_shr(load_bytes(&block.high.as_chunks().0[s % 2]), s as u32 / 2);
+            let level = v128_or(low, u8x16_shl(v128_and(high, u8x16_splat(1)), 2));
+            let scale = f32x4_mul(scale, f32x4_splat(f32::from(scales[s])));
+            scale_bytes(i8x16_sub(level, i8x16_splat(4)), scale, w);
+        }
+    }
 }

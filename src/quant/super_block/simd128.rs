@@ -41,3 +41,23 @@ pub(in crate::quant) fn symmetric_levels(half: i8, scale: f32, weights: &[f32; 1
     let bytes = i8x16_min(i8x16_max(bytes, i8x16_splat(-half)), i8x16_splat(half - 1));
     store_bytes(levels, i8x16_add(bytes, i8x16_splat(half)));
 }
+
+/// Sixteen levels (bytes below 128) times a scale, less a minimum.
+#[inline(always)]
+pub(in crate::quant) fn restore(levels: v128, (scale, min): (f32, f32), out: &mut [f32; 16]) {
+    let (scale, min) = (f32x4_splat(scale), f32x4_splat(min));
+    let halves = [i16x8_extend_low_i8x16(levels), i16x8_extend_high_i8x16(levels)];
+    for (half, out) in halves.into_iter().zip(out.as_chunks_mut::<8>().0) {
+        let words = [i32x4_extend_low_i16x8(half), i32x4_extend_high_i16x8(half)];
+        for (words, out) in words.into_iter().zip(out.as_chunks_mut::<4>().0) {
+            store(out, f32x4_sub(f32x4_mul(f32x4_convert_i32x4(words), scale), min));
+        }
+    }
+}
+
+/// Bits `shift` and `shift + 1` of each byte; `shift` is even and below 8.
+#[inline(always)]
+pub(in crate::quant) fn pairs(bytes: v128, shift: u32) -> v128 {
+    // Shifts by 16-bit lanes: what crosses a byte is masked off.
+    v128_and(u16x8_shr(bytes, shift), u8x16_splat(3))
+}
