@@ -48,7 +48,8 @@ fn converted(name: &str, scheme: &str, overrides: &[&str]) -> Vec<u8> {
         out[literal.offset as usize..][..literal.bytes.len()].copy_from_slice(&literal.bytes);
     }
     for task in &plan.tasks {
-        let source = &weights[&checkpoint.files[task.source_file]][task.source.start as usize..task.source.end as usize];
+        let source =
+            &weights[&checkpoint.files[task.source_file]][task.source.start as usize..task.source.end as usize];
         let size = task.rows * task.to.row_bytes(task.cols).unwrap();
         let out = &mut out[task.offset as usize..][..size as usize];
         convert(Kernels::best(), task.from, task.to, task.cols as usize, source, out).unwrap();

@@ -8,13 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
-const CHECKPOINTS: [(&str, usize); 5] = [
-    ("tiny-phi3-spm", 440),
-    ("Phi-4-mini-tiny", 320),
-    ("phi4", 300),
-    ("phi-2-tiny", 300),
-    ("Phi-3.5-MoE-tiny", 430),
-];
+const CHECKPOINTS: [(&str, usize); 5] =
+    [("tiny-phi3-spm", 440), ("Phi-4-mini-tiny", 320), ("phi4", 300), ("phi-2-tiny", 300), ("Phi-3.5-MoE-tiny", 430)];
 
 type Texts = BTreeMap<String, String>;
 type Blobs = BTreeMap<String, Vec<u8>>;

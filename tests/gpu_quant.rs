@@ -15,6 +15,11 @@ fn bytes_equal_the_scalar_definitions() {
 }
 
 #[test]
+fn searches_find_what_the_scalar_definitions_find() {
+    run(cases::searches_find_what_the_scalar_definitions_find());
+}
+
+#[test]
 fn random_bit_patterns_too() {
     run(cases::random_bit_patterns_too());
 }

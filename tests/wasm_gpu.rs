@@ -24,6 +24,7 @@ macro_rules! browser_tests {
 
 browser_tests![
     quant::bytes_equal_the_scalar_definitions,
+    quant::searches_find_what_the_scalar_definitions_find,
     quant::random_bit_patterns_too,
     quant::any_number_of_weights,
     quant::searches_agree_almost_always,

@@ -55,7 +55,7 @@ fn block(first: u32) {
     }
     let stored = f32_to_f16(sign | magnitude);
     if (stored & 0x7c00u) == 0x7c00u {
-        mine.faults = 1u;
+        mine.faults |= FAULT;
     }
     let step = bitcast<f32>(f16_to_f32(stored));
     put(stored);

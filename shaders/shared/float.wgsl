@@ -56,17 +56,47 @@ fn divide(a: u32, b: u32) -> u32 {
         x.mantissa <<= 1u;
         x.exponent -= 1;
     }
-    var rest = x.mantissa;
-    var quotient = 0u;
-    for (var bit = 0u; bit < 25u; bit++) {
-        quotient <<= 1u;
-        if rest >= y.mantissa {
-            rest -= y.mantissa;
-            quotient |= 1u;
-        }
-        rest <<= 1u;
+    // The device's quotient is a few units off at most; the exact rest, small enough for 32 bits, says by how many.
+    var quotient = u32(f32(x.mantissa) / f32(y.mantissa) * 16777216.0);
+    var rest = i32((x.mantissa << 24u) - quotient * y.mantissa);
+    while rest < 0 {
+        quotient--;
+        rest += i32(y.mantissa);
     }
-    return pack(quotient, x.exponent - y.exponent - 24, rest != 0u);
+    while rest >= i32(y.mantissa) {
+        quotient++;
+        rest -= i32(y.mantissa);
+    }
+    return pack(quotient, x.exponent - y.exponent - 24, rest != 0);
+}
+
+// a / b, b not 0.
+fn quotient(a: f32, b: f32) -> f32 {
+    let sign = (bitcast<u32>(a) ^ bitcast<u32>(b)) & 0x80000000u;
+    return bitcast<f32>(divide(bitcast<u32>(a), bitcast<u32>(b)) | sign);
+}
+
+// √a, a positive and normal.
+fn square_root(a: u32) -> u32 {
+    var x = parts(a);
+    if (x.exponent & 1) == 0 {
+        x.mantissa <<= 1u;
+        x.exponent -= 1;
+    }
+    // √(mantissa · 2^23), as an integer and a rest, found as in divide.
+    var root = u32(sqrt(f32(x.mantissa)) * 2896.309376);
+    var rest = i32((x.mantissa << 23u) - root * root);
+    while rest < 0 {
+        root--;
+        rest += i32(2u * root + 1u);
+    }
+    while rest > i32(2u * root) {
+        rest -= i32(2u * root + 1u);
+        root++;
+    }
+    // (root + ½)² = root² + root + ¼: never a tie. A carry to 2^24 moves into the exponent by itself.
+    let field = u32((x.exponent - 23) / 2 + 150);
+    return ((field - 1u) << 23u) + root + u32(rest > i32(root));
 }
 
 // |a| · |b| rounded to 24 bits, the exponent unbounded: what f32 gives, except below 2^-126 and above 2^128.

@@ -44,7 +44,7 @@ fn find_grid(first: u32, top: u32) -> Grid {
     let stored = f32_to_f16(scale);
     let offset = f32_to_f16(least);
     if !is_finite(range) || (stored & 0x7c00u) == 0x7c00u || (offset & 0x7c00u) == 0x7c00u {
-        mine.faults = 1u;
+        mine.faults |= FAULT;
     }
     return Grid(least, stored, offset, inverse, usable);
 }

@@ -14,17 +14,6 @@ var<private> VALUES: array<f32, 16> = array<f32, 16>(
 // The elements.
 var<private> x: array<f32, 32>;
 
-// The same number, which the compiler cannot know: between a product and a sum it keeps them apart.
-fn apart(value: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(value) ^ (params.count >> 31u));
-}
-
-// a / b, b not 0.
-fn quotient(a: f32, b: f32) -> f32 {
-    let sign = (bitcast<u32>(a) ^ bitcast<u32>(b)) & 0x80000000u;
-    return bitcast<f32>(divide(bitcast<u32>(a), bitcast<u32>(b)) | sign);
-}
-
 fn inverse_of(scale: f32) -> f32 {
     if scale == 0.0 {
         return 0.0;
@@ -77,7 +66,7 @@ fn search() -> f32 {
     }
     // Outside of 2^-36 … 2^24 a device's sums may end up among denormals or infinities.
     if largest < 0x2d800000u || largest >= 0x4b800000u {
-        mine.faults = 1u;
+        mine.faults |= FAULT;
         return 0.0;
     }
     let edge = bitcast<f32>(extreme);

@@ -43,7 +43,7 @@ fn find_scale(thread: u32, workgroup: u32) -> Ternary {
     }
     let scale = f32_to_f16(largest);
     if (scale & 0x7c00u) == 0x7c00u {
-        mine.faults = 1u;
+        mine.faults |= FAULT;
     }
     return Ternary(scale, inverse, bitcast<f32>(f16_to_f32(scale)));
 }

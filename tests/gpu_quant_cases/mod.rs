@@ -11,6 +11,7 @@ const SOURCES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 const TARGETS: [&str; 11] = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "TQ1_0", "TQ2_0", "MXFP4"];
 /// Schemes that search for their scales in f32.
 const SEARCHED: [&str; 2] = ["IQ4_NL", "IQ4_XS"];
+const K_QUANTS: [&str; 5] = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"];
 
 /// Those whose blocks divide a row.
 fn targets(weights: usize) -> impl Iterator<Item = &'static str> {
@@ -235,6 +236,69 @@ pub async fn searches_agree_almost_always() {
     }
 }
 
+/// The K-quants: what differs is counted, over all inputs, and no input's error may be larger than the definition's.
+pub async fn searches_find_what_the_scalar_definitions_find() {
+    let gpu = quantizer().await;
+    let mut random = Random(11);
+    let n = 1 << 14;
+    let normal = random.normals(n);
+    let inputs: Vec<(&str, Vec<f32>)> = vec![
+        ("weights of a model", normal.iter().map(|x| x * 0.02).collect()),
+        ("heavy tails", normal.iter().map(|x| x * x * x).collect()),
+        ("one sign", normal.iter().map(|x| x.abs()).collect()),
+        ("all negative", normal.iter().map(|x| -x.abs()).collect()),
+        ("far from zero", normal.iter().map(|x| 1.0 + x * 1e-3).collect()),
+        ("constant", (0..n).map(|i| normal[i / 32]).collect()),
+        ("plus or minus one size", (0..n).map(|i| normal[i / 32].copysign(normal[i])).collect()),
+        ("both zeros", (0..n).map(|i| if i % 3 == 0 { -0.0 } else { 0.0 }).collect()),
+        ("one outlier a block", (0..n).map(|i| if i % 256 == 77 { 200.0 } else { normal[i] }).collect()),
+        ("mostly zero", (0..n).map(|i| if i % 29 == 0 { normal[i] } else { 0.0 }).collect()),
+        ("ties", (0..n).map(|i| half_steps(i, -32, 64)).collect()),
+        ("scales that are denormal in f16", normal.iter().map(|x| x * 1e-3).collect()),
+        ("sizes mixed", (0..n).map(|i| normal[i] * 2.0f32.powi(-((i / 16 % 10) as i32))).collect()),
+        ("too small for a device's floats", normal.iter().map(|x| x * 1e-15).collect()),
+        ("denormals", normal.iter().map(|x| x * 1e-39).collect()),
+        ("too large for a device's floats", normal.iter().map(|x| x * 2e4).collect()),
+        ("every size", (0..n).map(|i| normal[i] * 2.0f32.powi(i as i32 / 32 % 30 - 26)).collect()),
+    ];
+    for to in K_QUANTS {
+        let dtype = by_name(to).unwrap().spec().dtype;
+        let (mut blocks, mut differ) = (0, 0);
+        for (label, weights) in &inputs {
+            for from in [DType::F32, DType::BF16] {
+                let source = encode(weights, from);
+                let rows = decode(&source, from);
+                let want = expected(to, &rows).unwrap();
+                let mut got = vec![0xa5; want.len()];
+                gpu.convert(from, dtype, rows.len(), &source, &mut got)
+                    .await
+                    .unwrap_or_else(|e| panic!("{label}, {} to {to}: {e}", from.name));
+                let squared = |bytes: &[u8]| {
+                    let mut back = vec![0.0; rows.len()];
+                    by_name(to).unwrap().dequantize(Kernels::Scalar, &[bytes], rows.len(), &mut back);
+                    rows.iter().zip(back).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+                };
+                assert!(squared(&got) <= squared(&want) * 1.001, "{label}, {} to {to}", from.name);
+                let pairs = want.chunks(dtype.group_bytes).zip(got.chunks(dtype.group_bytes));
+                differ += pairs.filter(|(a, b)| a != b).count();
+                blocks += rows.len() / dtype.group;
+            }
+        }
+        assert!(blocks > 2000 && differ * 1000 <= blocks, "{to}: {differ} of {blocks} blocks differ");
+    }
+    for blocks in [1, 2, 3, 15, 16, 17, 31, 33] {
+        let weights = random.normals(256 * blocks);
+        let source = encode(&weights, DType::F32);
+        for to in K_QUANTS {
+            let want = expected(to, &weights).unwrap();
+            let mut got = vec![0xa5; want.len()];
+            gpu.convert(DType::F32, by_name(to).unwrap().spec().dtype, 256, &source, &mut got).await.unwrap();
+            let differ = want.iter().zip(&got).filter(|(a, b)| a != b).count();
+            assert!(differ <= want.len() / 50, "{to}, {blocks} blocks: {differ} of {} bytes differ", want.len());
+        }
+    }
+}
+
 pub async fn several_pieces_in_flight() {
     let gpu = quantizer().await;
     let mut random = Random(3);
@@ -254,11 +318,15 @@ pub async fn several_pieces_in_flight() {
 
 pub async fn errors_are_measured() {
     let gpu = quantizer().await;
-    let weights = Random(4).normals(40_960);
-    let source = encode(&weights, DType::F32);
-    for to in TARGETS.into_iter().chain(SEARCHED) {
+    let normal = Random(4).normals(40_960);
+    // A workgroup that the shaders of the K-quants leave to the CPU.
+    let small = |i: usize| if i / 4096 == 1 { 1e-12 } else { 1.0 };
+    let with_small: Vec<f32> = normal.iter().enumerate().map(|(i, w)| w * small(i)).collect();
+    for to in TARGETS.into_iter().chain(SEARCHED).chain(K_QUANTS) {
+        let weights = if K_QUANTS.contains(&to) { &with_small } else { &normal };
+        let source = encode(weights, DType::F32);
         let scheme = by_name(to).unwrap();
-        let bytes = expected(to, &weights).unwrap();
+        let bytes = expected(to, weights).unwrap();
         let mut back = vec![0.0; weights.len()];
         scheme.dequantize(Kernels::Scalar, &[&bytes], weights.len(), &mut back);
         let squared: f64 = weights.iter().zip(&back).map(|(a, b)| f64::from(a - b).powi(2)).sum();
@@ -294,6 +362,11 @@ pub async fn faults_are_the_cpus() {
         (1e30, DType::F32, "TQ2_0"),
         (f32::NAN, DType::BF16, "IQ4_XS"),
         (1e30, DType::F32, "IQ4_NL"),
+        (f32::NAN, DType::F32, "Q4_K"),
+        (f32::INFINITY, DType::BF16, "Q2_K"),
+        (f32::NAN, DType::F16, "Q6_K"),
+        (1e30, DType::F32, "Q3_K"),
+        (1e9, DType::F32, "Q5_K"),
     ];
     for (bad, from, to) in cases {
         for position in [0, 31, 4097, 8191] {
@@ -327,8 +400,9 @@ pub async fn a_lost_device_is_an_error() {
 }
 
 pub async fn the_self_check_passes() {
-    let pairs = SOURCES.map(|from| TARGETS.map(|to| (from, by_name(to).unwrap().spec().dtype)));
-    quantizer().await.self_check(pairs.as_flattened()).await.unwrap();
+    let targets = || TARGETS.into_iter().chain(SEARCHED).chain(K_QUANTS);
+    let pairs = SOURCES.map(|from| targets().map(|to| (from, by_name(to).unwrap().spec().dtype)).collect::<Vec<_>>());
+    quantizer().await.self_check(&pairs.concat()).await.unwrap();
     // What no shader converts is the CPU's, and no fault.
     let unknown = DType { name: "Q9_9", group: 32, group_bytes: 3 };
     quantizer().await.self_check(&[(DType::F32, unknown)]).await.unwrap();

@@ -1,7 +1,8 @@
 //! Quantization on the GPU: the bytes of the scalar definitions (`src/quant/*/scalar.rs`), and the error's sums with them.
 //!
 //! A call goes through in pieces, two of them in flight: while the GPU works on one, the next is written and the one
-//! before is read back. Of each piece a sample of blocks is quantized on the CPU too, and must agree.
+//! before is read back. Of each piece a sample of blocks is quantized on the CPU too, and must agree. A workgroup that a
+//! shader leaves to the CPU, because its numbers are too small or too large for sums in f32, is made there.
 
 mod check;
 
@@ -10,10 +11,10 @@ use super::params;
 use super::shader::{Pipelines, bind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::num;
-use crate::pipeline::ErrorSums;
+use crate::pipeline::{self, ErrorSums};
 use crate::quant::{self, Kernels};
 use crate::tensor::DType;
-use check::{agree, check_sample, errors_of, mismatch, probe};
+use check::{agree, check_sample, errors_of, mismatch, probe, probe_search};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use wgpu::BufferUsages as Usage;
@@ -24,6 +25,8 @@ const PIECE: usize = 1 << 21;
 const WORKGROUP: usize = 4096;
 /// Bytes of a workgroup's sums: `Sums` in shaders/shared/quant.wgsl.
 const SUMS: usize = 16;
+/// Its `faults` where the CPU is to make the workgroup's blocks.
+const ASK: u32 = 2;
 
 /// How far a shader's bytes are to be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,11 @@ const TARGETS: &[(&str, &str, Law)] = &[
     ("TQ1_0", "quant/tq1_0", Exact),
     ("TQ2_0", "quant/tq2_0", Exact),
     ("MXFP4", "quant/mxfp4", Exact),
+    ("Q2_K", "quant/q2_k", Searched),
+    ("Q3_K", "quant/q3_k", Searched),
+    ("Q4_K", "quant/q4_k", Searched),
+    ("Q5_K", "quant/q5_k", Searched),
+    ("Q6_K", "quant/q6_k", Searched),
 ];
 
 /// Types that a shader reads: `(dtype's name, variant)`.
@@ -117,12 +125,13 @@ impl GpuQuantizer {
     /// Quantizes a few known rows from and to the types of a plan and compares the result with the CPU's. Fails with
     /// `DeviceMismatch`: the adapter is not to be trusted. Pairs without a shader are the CPU's, and no other is compiled.
     pub async fn self_check(&self, pairs: &[(DType, DType)]) -> Result<()> {
-        let weights = probe();
         let mut done: Vec<(DType, DType)> = Vec::new();
         for &(from, to) in pairs {
             if done.contains(&(from, to)) || !self.supports(from, to) {
                 continue;
             }
+            let searched = target(to).is_some_and(|(_, law)| law == Searched);
+            let weights = if searched { probe_search() } else { probe() };
             let source = encode(&weights, from);
             let rows = decode(&source, from);
             let mut expected = vec![0; bytes(to, rows.len())];
@@ -251,13 +260,22 @@ impl GpuQuantizer {
         let mut padding = [0; 3];
         let padding = &mut padding[..out.len().next_multiple_of(4) - out.len()];
         let mut sums = vec![0; weights.div_ceil(WORKGROUP) * SUMS];
-        mapping.copy(&mut [out, padding, &mut sums]).await?;
+        mapping.copy(&mut [&mut *out, padding, &mut sums]).await?;
         self.slots.borrow_mut().push(slot);
-        let total = add_up(weights, &sums);
-        if total.is_some() {
-            check_sample(from, to, start, source, out)?;
+        let Some((mut total, asked)) = add_up(&sums) else { return Ok(None) };
+        for workgroup in asked {
+            let first = workgroup * WORKGROUP;
+            let last = (first + WORKGROUP).min(weights);
+            let source = &source[first * from.group_bytes..last * from.group_bytes];
+            let out = &mut out[bytes(to, first)..bytes(to, last)];
+            let Ok(sums) = pipeline::convert(Kernels::best(), from, to, last - first, source, out) else {
+                return Ok(None);
+            };
+            total += sums;
         }
-        Ok(total)
+        total.weights = weights as u64;
+        check_sample(from, to, start, source, out)?;
+        Ok(Some(total))
     }
 
     /// Buffers for `count` weights: idle ones that are large enough, or new ones.
@@ -293,19 +311,23 @@ fn write(queue: &wgpu::Queue, buffer: &wgpu::Buffer, bytes: &[u8]) {
     }
 }
 
-/// The workgroups' sums together, or `None` where any of them met a fault.
-fn add_up(weights: usize, sums: &[u8]) -> Option<ErrorSums> {
-    let mut total = ErrorSums { weights: weights as u64, ..Default::default() };
-    for workgroup in sums.chunks_exact(SUMS) {
+/// The workgroups' sums together, and the numbers of those that are left to the CPU; `None` where any met a fault.
+fn add_up(sums: &[u8]) -> Option<(ErrorSums, Vec<usize>)> {
+    let mut total = ErrorSums::default();
+    let mut asked = Vec::new();
+    for (index, workgroup) in sums.chunks_exact(SUMS).enumerate() {
         let word = |i: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| workgroup[4 * i + byte]));
-        if word(3) != 0 {
-            return None;
+        match word(3) {
+            0 => {
+                total.squared += f64::from(f32::from_bits(word(0)));
+                total.original_squared += f64::from(f32::from_bits(word(1)));
+                total.max = total.max.max(f32::from_bits(word(2)));
+            }
+            ASK => asked.push(index),
+            _ => return None,
         }
-        total.squared += f64::from(f32::from_bits(word(0)));
-        total.original_squared += f64::from(f32::from_bits(word(1)));
-        total.max = total.max.max(f32::from_bits(word(2)));
     }
-    Some(total)
+    Some((total, asked))
 }
 
 fn scheme(name: &str) -> Result<&'static dyn quant::Scheme> {

@@ -1,7 +1,8 @@
 //! Whether the GPU computed rightly: known rows once, a sample of each piece, against the CPU.
 
-use super::{Law, bytes, decode, scheme, target};
+use super::{Law, WORKGROUP, bytes, decode, scheme, target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::num;
 use crate::quant::{self, Kernels};
 use crate::tensor::DType;
 
@@ -81,4 +82,18 @@ pub(super) fn probe() -> Vec<f32> {
     }
     weights[40] = -0.0;
     weights
+}
+
+/// A workgroup's rows for the self-check of a search: weights as models have them, some zero, some constant, some outliers.
+pub(super) fn probe_search() -> Vec<f32> {
+    let weight = |i: usize| {
+        let uniform = |n: u64| (num::mix(2 * i as u64 + n) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+        match i / 32 {
+            5 => 0.0,
+            9 => -0.03125,
+            _ if i.is_multiple_of(97) => uniform(0),
+            _ => uniform(0) * uniform(1) * 0.0625,
+        }
+    };
+    (0..WORKGROUP).map(weight).collect()
 }
