@@ -314,11 +314,15 @@ impl Plan {
     }
 }
 
-/// `{ out, sums: [weights, squared, originalSquared, max] }`.
-fn converted(out: &[u8], sums: ErrorSums) -> JsValue {
+/// Copies the result to `into`, whose memory the caller uses again and again, and gives the figures:
+/// `[weights, Σ error², Σ weight², largest error]`.
+fn converted(out: &[u8], sums: ErrorSums, into: &Uint8Array) -> Result<Array> {
+    if into.length() as usize != out.len() {
+        return Err(bad_option(&format!("{} bytes are no room for {}", into.length(), out.len())));
+    }
+    into.copy_from(out);
     let figures = [sums.weights as f64, sums.squared, sums.original_squared, f64::from(sums.max)];
-    let sums: Array = figures.into_iter().map(JsValue::from_f64).collect();
-    object(&[("out", Uint8Array::from(out).into()), ("sums", sums.into())])
+    Ok(figures.into_iter().map(JsValue::from_f64).collect())
 }
 
 /// Room for the converted rows. Fails with `BadOption` where `source` is no whole rows.
@@ -332,12 +336,19 @@ fn room(from: DType, to: DType, cols: usize, source: usize) -> Result<Vec<u8>> {
 
 /// Converts whole rows on the CPU; see [`pipeline::convert_weighed`].
 #[wasm_bindgen]
-pub fn convert(from: &str, to: &str, cols: usize, source: &[u8], importance: Option<Vec<f32>>) -> Result<JsValue> {
+pub fn convert(
+    from: &str,
+    to: &str,
+    cols: usize,
+    source: &[u8],
+    importance: Option<Vec<f32>>,
+    into: &Uint8Array,
+) -> Result<Array> {
     let (from, to) = (dtype(from)?, dtype(to)?);
     let mut out = room(from, to, cols, source.len())?;
     let sums = pipeline::convert_weighed(Kernels::best(), from, to, cols, importance.as_deref(), source, &mut out)
         .map_err(thrown)?;
-    Ok(converted(&out, sums))
+    converted(&out, sums, into)
 }
 
 /// Converts whole rows on the GPU; see [`gpu::GpuQuantizer`].
@@ -369,12 +380,19 @@ impl GpuQuantizer {
         Ok(self.0.supports(dtype(from)?, dtype(to)?))
     }
 
-    pub async fn convert(&self, from: String, to: String, cols: usize, source: Vec<u8>) -> Result<JsValue> {
+    pub async fn convert(
+        &self,
+        from: String,
+        to: String,
+        cols: usize,
+        source: Vec<u8>,
+        into: Uint8Array,
+    ) -> Result<Array> {
         let gpu = self.0.clone();
         let (from, to) = (dtype(&from)?, dtype(&to)?);
         let mut out = room(from, to, cols, source.len())?;
         let sums = gpu.convert(from, to, cols, &source, &mut out).await.map_err(thrown)?;
-        Ok(converted(&out, sums))
+        converted(&out, sums, &into)
     }
 }
 

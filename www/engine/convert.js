@@ -8,6 +8,7 @@ import { PhiquantError, throwIfAborted } from "./errors.js";
 import { Hashing, hashBlob } from "./hasher.js";
 import { Pool } from "./pool.js";
 import { Meter } from "./progress.js";
+import { Spares } from "./spares.js";
 import { guard, memoryBytes } from "./wasm.js";
 
 /** Bytes of source in a chunk, about; always whole rows. */
@@ -60,6 +61,7 @@ class Conversion {
     this.meter = new Meter(job.emit, { phase: "quantize", workers });
     this.notices = [];
     this.flights = new Set();
+    this.spares = new Spares(CHUNK);
     this.failure = null;
     /** @type {Map<object, { rows: number, weights: number, squared: number, original: number, max: number, backends: Set<string> }>} */
     this.tallies = new Map();
@@ -98,7 +100,7 @@ class Conversion {
       for (const text of this.plan.notices) this.notice(text);
       await this.chooseBackend(backend ?? "auto");
       this.sink = await openSink(sink, this.folder, this.plan.files);
-      this.hashing = await Hashing.start(this.module, this.sink.files);
+      this.hashing = await Hashing.start(this.module, this.sink.files, this.spares);
       for (let i = 0; i < plan.literals(); i++) {
         const literal = plan.literal(i);
         await this.write(literal.file, literal.offset, literal.bytes);
@@ -188,12 +190,12 @@ class Conversion {
     const importance = task.weighed ? task.importance() : undefined;
     for (let row = 0; row < task.rows; row += perChunk) {
       const rows = Math.min(perChunk, task.rows - row);
-      const read = cutter.take(rows * rowBytes).catch((error) => {
+      const read = cutter.take(this.spares.take(rows * rowBytes)).catch((error) => {
         if (error instanceof PhiquantError) error.tensor ??= task.tensor;
         throw error;
       });
       // One chunk ahead: the network goes on while all workers are busy.
-      const [{ buffer: source }, lane] = await Promise.all([read, this.pool.lane(task.gpu)]);
+      const [source, lane] = await Promise.all([read, this.pool.lane(task.gpu)]);
       const flight = this.chunk(lane, task, { source, importance }, rows, task.offset + row * outBytes).catch((error) =>
         this.stop(error),
       );
@@ -205,7 +207,7 @@ class Conversion {
   /** One chunk's way through a worker into the sink. */
   async chunk(lane, task, { source, importance }, rows, offset) {
     const tally = this.tallies.get(task);
-    const bytes = source.byteLength;
+    const bytes = source.length;
     let made;
     try {
       made = await this.pool.convert(lane, {
@@ -214,6 +216,7 @@ class Conversion {
         cols: task.cols,
         weights: rows * task.cols,
         source,
+        out: this.spares.take((rows * task.outBytes) / task.rows),
         importance,
       });
     } catch (error) {
@@ -226,6 +229,7 @@ class Conversion {
       });
     }
     throwIfAborted(this.controller.signal);
+    this.spares.give(made.source);
     if (made.fault) this.gpuFailed(made.fault, task);
     if (this.redo.has(task)) return;
     await this.write(task.file, offset, made.out);

@@ -34,7 +34,7 @@ export async function fit({ wasm, checkpoint, place, weightFiles, options, targe
         cutter = new Cutter(place, weightFiles[file], signal);
       }
       await cutter.seek(start);
-      const bytes = await cutter.take(end - start);
+      const bytes = await cutter.take(new Uint8Array(end - start));
       guard(() => choice.put(i, bytes));
       meter.update({ tensors: i + 1 });
     }

@@ -1,6 +1,6 @@
 // A worker that hashes: sha256 of files whose bytes come in order.
 
-import { connect } from "./rpc.js";
+import { connect, Transfer } from "./rpc.js";
 import { instantiate } from "./wasm.js";
 
 let wasm;
@@ -18,8 +18,10 @@ connect(/** @type {any} */ (self), {
     states.set(file, new wasm.Sha256());
   },
 
+  /** The bytes' memory goes back. */
   update({ file, bytes }) {
     states.get(file).update(bytes);
+    return new Transfer(bytes, [bytes.buffer]);
   },
 
   /** Lower-case hexadecimal. */

@@ -8,21 +8,26 @@ const AHEAD = 16 << 20;
 
 /** The worker, and a hasher for each file. */
 export class Hashing {
-  /** @param {WebAssembly.Module} module @param {import("../io/sink.js").SinkFile[]} files those with `read` are hashed */
-  static async start(module, files) {
+  /**
+   * @param {WebAssembly.Module} module
+   * @param {import("../io/sink.js").SinkFile[]} files those with `read` are hashed
+   * @param {import("./spares.js").Spares} spares
+   */
+  static async start(module, files, spares) {
     const peer = startWorker(new URL("./hash.js", import.meta.url), {}, "phiquant hash");
     await peer.call("init", { module });
-    return new Hashing(peer, files);
+    return new Hashing(peer, files, spares);
   }
 
-  constructor(peer, files) {
+  constructor(peer, files, spares) {
     this.peer = peer;
-    this.hashers = files.map((file, index) => (file.read ? new Hasher(peer, index, file) : null));
+    this.spares = spares;
+    this.hashers = files.map((file, index) => (file.read ? new Hasher(peer, index, file, spares) : null));
   }
 
-  /** `bytes` were written to a file at `start`; they have a buffer of their own, which may be taken. */
+  /** `bytes` were written to a file at `start`; their buffer belongs to the spares from here on. */
   wrote(file, start, bytes) {
-    this.hashers[file]?.wrote(start, bytes);
+    if (!this.hashers[file]?.wrote(start, bytes)) this.spares.give(bytes);
   }
 
   /** For each file its sha256 in lower-case hexadecimal, when all is written; null where it could not be followed. */
@@ -36,10 +41,11 @@ export class Hashing {
 }
 
 class Hasher {
-  constructor(peer, index, file) {
+  constructor(peer, index, file, spares) {
     this.peer = peer;
     this.index = index;
     this.file = file;
+    this.spares = spares;
     /** Written spans past `whole` that do not touch it yet: start → end. @type {Map<number, number>} */
     this.spans = new Map();
     /** Bytes on their way. */
@@ -68,13 +74,14 @@ class Hasher {
     }
   }
 
+  /** Whether it took the bytes. */
   wrote(start, bytes) {
     // Written a second time: begin again when all is there.
     if (start < this.at) {
       this.begin();
       this.whole = -1;
     }
-    if (this.whole < 0) return;
+    if (this.whole < 0) return false;
     const next = start === this.at && this.ahead < AHEAD;
     this.spans.set(start, start + bytes.length);
     for (let end = this.spans.get(this.whole); end !== undefined; end = this.spans.get(this.whole)) {
@@ -82,15 +89,17 @@ class Hasher {
       this.whole = end;
     }
     // What is next in line goes as it is; the rest is read back when its turn comes.
-    if (next) this.send(bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice());
+    if (next) this.send(bytes);
     this.follow();
+    return next;
   }
 
   async send(bytes) {
     const count = bytes.length;
     this.at += count;
     this.ahead += count;
-    await this.call("update", { bytes }, [bytes.buffer]);
+    const back = await this.call("update", { bytes }, [bytes.buffer]);
+    if (back) this.spares.give(back);
     this.ahead -= count;
     this.follow();
     this.wake();
@@ -98,7 +107,7 @@ class Hasher {
 
   follow() {
     while (this.at < this.whole && this.ahead < AHEAD && !this.fault) {
-      const piece = new Uint8Array(Math.min(PIECE, this.whole - this.at));
+      const piece = this.spares.take(Math.min(PIECE, this.whole - this.at));
       this.file.read(this.at, piece);
       this.send(piece);
     }

@@ -101,14 +101,14 @@ export class Pool {
     }
   }
 
-  /** Hands a chunk to a lane; its buffer is gone from here. */
+  /** Hands a chunk to a lane; its buffers are gone from here until the result brings them back. */
   async convert(lane, job) {
     lane.load++;
     try {
       const result = await lane.peer.call(
         "convert",
         { ...job, gpu: lane === this.gpu },
-        { signal: this.signal, transfer: [job.source] },
+        { signal: this.signal, transfer: [job.source.buffer, job.out.buffer] },
       );
       this.peakMemory = Math.max(this.peakMemory, result.memory);
       return result;

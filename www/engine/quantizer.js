@@ -27,16 +27,16 @@ connect(/** @type {any} */ (self), {
 
   /**
    * Whole rows. Where the GPU fails, the CPU does them, and `fault` says why.
-   * @param {{ from: string, to: string, cols: number, source: ArrayBuffer, importance?: Float32Array, weights: number, gpu: boolean }} job
+   * @param {{ from: string, to: string, cols: number, source: Uint8Array, out: Uint8Array, importance?: Float32Array,
+   *   weights: number, gpu: boolean }} job `out`: room for the result; its buffer and that of `source` go back
    */
-  async convert({ from, to, cols, source, importance, weights, gpu: wanted }) {
-    const bytes = new Uint8Array(source);
+  async convert({ from, to, cols, source, out, importance, weights, gpu: wanted }) {
     let fault = null;
     let backend = "simd128";
-    let made;
+    let sums;
     if (wanted && gpu && weights >= SMALL && gpu.supports(from, to)) {
       try {
-        made = await guard(() => gpu.convert(from, to, cols, bytes));
+        sums = await guard(() => gpu.convert(from, to, cols, source, out));
         backend = "webgpu";
       } catch (error) {
         // A fault of the data is no fault of the GPU.
@@ -45,9 +45,9 @@ connect(/** @type {any} */ (self), {
         gpu = null;
       }
     }
-    made ??= guard(() => wasm.convert(from, to, cols, bytes, importance));
-    const { out, sums } = made;
-    return new Transfer({ out, sums, backend, fault, memory: memoryBytes() }, [out.buffer]);
+    sums ??= guard(() => wasm.convert(from, to, cols, source, importance, out));
+    const result = { source, out, sums, backend, fault, memory: memoryBytes() };
+    return new Transfer(result, [source.buffer, out.buffer]);
   },
 
   supports({ from, to }) {

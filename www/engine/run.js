@@ -110,6 +110,7 @@ export class Runner {
     this.meter = new Meter(this.emit, { phase: "load", totalBytes, totalTensors: wanted.length, backend });
     let bytes = 0;
     let cutter = null;
+    let room = new Uint8Array(PIECE);
     try {
       for (const [index, { tensor, file, start, end, rowBytes }] of wanted.entries()) {
         const name = this.weightFiles[file];
@@ -120,8 +121,9 @@ export class Runner {
         await cutter.seek(start);
         const rows = (end - start) / rowBytes;
         const step = Math.max(1, Math.floor(PIECE / rowBytes));
+        if (room.length < step * rowBytes) room = new Uint8Array(step * rowBytes);
         for (let row = 0; row < rows; row += step) {
-          const piece = await cutter.take(Math.min(step, rows - row) * rowBytes);
+          const piece = await cutter.take(room.subarray(0, Math.min(step, rows - row) * rowBytes));
           throwIfAborted(signal);
           guard(() => loader.put(index, row, piece));
           bytes += piece.length;

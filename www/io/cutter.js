@@ -31,7 +31,8 @@ export class Cutter {
   }
 
   async more() {
-    const piece = await this.reader.read();
+    // What is read out may be written over.
+    const piece = await this.reader.read(this.rest.buffer);
     if (piece === null) {
       throw new PhiquantError(
         "truncated",
@@ -54,12 +55,11 @@ export class Cutter {
     }
   }
 
-  /** The next `bytes` bytes in a buffer of their own. */
-  async take(bytes) {
-    const out = new Uint8Array(bytes);
-    for (let done = 0; done < bytes; ) {
+  /** Fills `out` with the next bytes. @template {Uint8Array} T @param {T} out @returns {Promise<T>} */
+  async take(out) {
+    for (let done = 0; done < out.length; ) {
       if (this.rest.length === 0) await this.more();
-      const count = Math.min(bytes - done, this.rest.length);
+      const count = Math.min(out.length - done, this.rest.length);
       out.set(this.rest.subarray(0, count), done);
       this.rest = this.rest.subarray(count);
       this.position += count;

@@ -11,6 +11,8 @@ const SKIP_BYTES = 4 << 20;
 /** Failures in a row without a new byte before a download is given up, and the first pause between them. */
 const RETRIES = 4;
 const PAUSE_MS = 250;
+/** Bytes that a read takes at most. */
+const READ_BYTES = 1 << 20;
 /** A connection that has been silent for so long counts as dropped. */
 const STALL_MS = 60_000;
 
@@ -239,6 +241,21 @@ export class HttpFile {
   }
 }
 
+/** Reads a body into memory of ours where the browser can: its own is new for every piece. @param {ReadableStream} body */
+function bodyReader(body) {
+  try {
+    const reader = body.getReader({ mode: "byob" });
+    return {
+      /** @param {ArrayBuffer} [spare] */
+      read: (spare) => reader.read(new Uint8Array(spare?.byteLength === READ_BYTES ? spare : READ_BYTES)),
+      cancel: () => reader.cancel(),
+    };
+  } catch {
+    const reader = body.getReader();
+    return { read: () => reader.read(), cancel: () => reader.cancel() };
+  }
+}
+
 /** One pass over an [`HttpFile`], from `start` to its end. */
 class HttpReader {
   constructor(file, start, signal) {
@@ -250,7 +267,7 @@ class HttpReader {
     this.controller = new AbortController();
     this.stop = () => this.controller.abort();
     signal?.addEventListener("abort", this.stop, { once: true });
-    /** @type {ReadableStreamDefaultReader<Uint8Array> | null} */
+    /** @type {ReturnType<typeof bodyReader> | null} */
     this.body = null;
     /** Where in the file the body stands; behind `position` while bytes are thrown away. */
     this.at = 0;
@@ -273,7 +290,7 @@ class HttpReader {
         const start = ranged ? this.position : 0;
         const { response, position } = await this.file.request(start, this.controller.signal);
         if (!response.body) throw this.file.fail("network", `The server sent no content for ${this.file.name}.`);
-        this.body = response.body.getReader();
+        this.body = bodyReader(response.body);
         this.at = position;
         return;
       } catch (thrown) {
@@ -299,25 +316,29 @@ class HttpReader {
     );
   }
 
-  async readBody() {
+  async readBody(spare) {
     let timer;
     const silence = new Promise((_, reject) => {
       timer = setTimeout(() => reject(new TypeError("the connection was silent for too long")), STALL_MS);
     });
     try {
-      return await Promise.race([this.body.read(), silence]);
+      return await Promise.race([this.body.read(spare), silence]);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** The next bytes, or null at the end. @returns {Promise<Uint8Array | null>} */
-  async read() {
+  /**
+   * The next bytes, or null at the end.
+   * @param {ArrayBuffer} [spare] what an earlier call gave, to be written over
+   * @returns {Promise<Uint8Array | null>}
+   */
+  async read(spare) {
     for (;;) {
       throwIfAborted(this.signal);
       let result;
       try {
-        result = await this.readBody();
+        result = await this.readBody(spare);
       } catch (thrown) {
         throwIfAborted(this.signal);
         await this.dropped(thrown);

@@ -26,8 +26,13 @@ async function prepare({ scheme, cols, what }) {
     const source = asBf16(rows);
     const device = what === "webgpu" ? await GpuQuantizer.create(true) : null;
     if (device && !device.supports("BF16", scheme)) return { supported: false };
-    const on = device ?? { convert };
-    work = () => on.convert("BF16", scheme, cols, source);
+    bench = new KernelBench(scheme, cols, rows);
+    bench.run();
+    const out = new Uint8Array(bench.bytes().length);
+    work = () =>
+      device
+        ? device.convert("BF16", scheme, cols, source, out)
+        : convert("BF16", scheme, cols, source, undefined, out);
   }
   await work();
   return { supported: true };
