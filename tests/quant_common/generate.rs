@@ -86,7 +86,7 @@ fn weight(kind: &str, seed: u64, i: u64) -> f32 {
         "demo" => {
             let header = 8 + u64::from_le_bytes(DEMO[..8].try_into().unwrap()) as usize;
             let weights = DEMO[header..].as_chunks().0;
-            bf16_to_f32(u16::from_le_bytes(weights[(seed * 4099 + i) as usize % weights.len()]))
+            bf16_to_f32(u16::from_le_bytes(weights[((seed * 4099 + i) % weights.len() as u64) as usize]))
         }
         other => panic!("no distribution {other}"),
     }
