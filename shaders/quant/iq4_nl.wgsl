@@ -13,7 +13,7 @@ fn block(first: u32) {
     let scale = search();
     let stored = f32_to_f16(bitcast<u32>(scale));
     if (stored & 0x7c00u) == 0x7c00u {
-        mine.faults |= FAULT;
+        mine.faults |= ASK;
     }
     put(stored);
     let inverse = inverse_of(scale);

@@ -36,7 +36,7 @@ fn main(@builtin(local_invocation_index) thread: u32, @builtin(workgroup_id) wor
         let inverse = inverse_of(scale);
         let stored = f32_to_f16(scale_bits);
         if (stored & 0x7c00u) == 0x7c00u {
-            mine.faults |= FAULT;
+            mine.faults |= ASK;
         }
         var low = 0u;
         var high = 0u;

@@ -66,7 +66,7 @@ fn search() -> f32 {
     }
     // Outside of 2^-36 … 2^24 a device's sums may end up among denormals or infinities.
     if largest < 0x2d800000u || largest >= 0x4b800000u {
-        mine.faults |= FAULT;
+        mine.faults |= ASK;
         return 0.0;
     }
     let edge = bitcast<f32>(extreme);

@@ -14,7 +14,7 @@ use crate::num;
 use crate::pipeline::{self, ErrorSums};
 use crate::quant::{self, Kernels};
 use crate::tensor::DType;
-use check::{agree, check_sample, errors_of, mismatch, probe, probe_search};
+use check::{agree, check_sample, mismatch, probe, probe_search};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use wgpu::BufferUsages as Usage;
@@ -34,7 +34,7 @@ enum Law {
     /// They are the scalar definition's.
     Exact,
     /// The scheme searches in f32, where devices differ a little: of two grids that are equally good one may find the
-    /// other. Weights beyond the range in which f32 can be relied upon are left to the CPU.
+    /// other.
     Searched,
 }
 
@@ -159,7 +159,7 @@ impl GpuQuantizer {
         source: &[u8],
         out: &mut [u8],
     ) -> Result<ErrorSums> {
-        let (Some(variant), Some((family, law))) = (self::source(from), target(to)) else {
+        let (Some(variant), Some((family, _))) = (self::source(from), target(to)) else {
             let message = format!("the GPU has no shader from {} to {}; the CPU can take over", from.name, to.name);
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
@@ -172,21 +172,11 @@ impl GpuQuantizer {
             return Ok(sums);
         }
         // NaN, infinity or overflow: the CPU says where, in its own words.
-        let (scheme, rows) = (scheme(to.name)?, decode(source, from));
-        scheme.quantize(Kernels::best(), &rows, cols, None, &mut [out])?;
-        if law == Exact {
-            return Err(Error::new(
-                ErrorKind::DeviceMismatch,
-                "the GPU took finite weights for infinite ones; take the simd backend",
-            ));
-        }
-        let errors = errors_of(scheme, &rows, out);
-        Ok(ErrorSums {
-            weights: weights as u64,
-            squared: errors.squared,
-            original_squared: errors.original_squared,
-            max: errors.max,
-        })
+        scheme(to.name)?.quantize(Kernels::best(), &decode(source, from), cols, None, &mut [out])?;
+        Err(Error::new(
+            ErrorKind::DeviceMismatch,
+            "the GPU took finite weights for infinite ones; take the simd backend",
+        ))
     }
 
     /// Piece by piece, two in flight. `None` where a shader met a weight that its scheme cannot take.
