@@ -64,28 +64,10 @@ fn weighted_quad(
     blocks: &mut [Block; 4],
 ) -> bool {
     let quad = weighted::quad(groups, importance, f32x4_splat(spread));
-    let Some(found) = weighted::symmetric(16, &quad) else { return false };
-    let stored = f32_to_f16(found.scale);
-    if v128_any_true(not_finite_f16(stored)) {
-        return false;
-    }
-    let (stored, inverse, zero) = (lanes(stored), lanes(found.inverse), i32x4_bitmask(found.zero));
-    for i in 0..4 {
-        let block = &mut blocks[i];
-        block.scale = (stored[i] as u16).to_le_bytes();
-        let (low, high) = match zero >> i & 1 {
-            0 => {
-                let w = groups[i].as_chunks::<4>().0;
-                let level = |k: usize| f32x4_mul(load(&w[k]), u32x4_splat(inverse[i]));
-                let levels = |k: usize| {
-                    let levels = nearest_bytes([level(k), level(k + 1), level(k + 2), level(k + 3)]);
-                    let levels = i8x16_min(i8x16_max(levels, i8x16_splat(-16)), i8x16_splat(15));
-                    i8x16_add(levels, i8x16_splat(16))
-                };
-                (levels(0), levels(4))
-            }
-            _ => (u8x16_splat(0), u8x16_splat(0)),
-        };
+    let Some(found) = weighted::symmetric::<16>(groups, &quad) else { return false };
+    for (block, found) in blocks.iter_mut().zip(found) {
+        block.scale = found.scale;
+        let [low, high] = found.levels;
         block.fifth = fifth_bits(low, high);
         store_bytes(&mut block.levels, pack_low_nibbles(low, high));
     }

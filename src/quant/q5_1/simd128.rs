@@ -44,24 +44,10 @@ fn weighted_quad(
     blocks: &mut [Block; 4],
 ) -> bool {
     let quad = weighted::quad(groups, importance, f32x4_splat(spread));
-    let Some(fits) = weighted::affine(&TRIES, &quad) else { return false };
-    let (scale, offset) = (f32_to_f16(fits.scale), f32_to_f16(fits.min));
-    if v128_any_true(v128_or(not_finite_f16(scale), not_finite_f16(offset))) {
-        return false;
-    }
-    let (scale, offset, inverse, start) = (lanes(scale), lanes(offset), lanes(fits.inverse), lanes(fits.start));
-    for i in 0..4 {
-        let block = &mut blocks[i];
-        block.scale = (scale[i] as u16).to_le_bytes();
-        block.offset = (offset[i] as u16).to_le_bytes();
-        let w = groups[i].as_chunks::<4>().0;
-        let (inverse, start) = (u32x4_splat(inverse[i]), u32x4_splat(start[i]));
-        let level = |k: usize| f32x4_mul(inverse, f32x4_sub(load(&w[k]), start));
-        let levels = |k: usize| {
-            let levels = nearest_bytes([level(k), level(k + 1), level(k + 2), level(k + 3)]);
-            i8x16_min(i8x16_max(levels, i8x16_splat(0)), i8x16_splat(TRIES.top as i8))
-        };
-        let (low, high) = (levels(0), levels(4));
+    let Some(found) = weighted::affine(&TRIES, groups, &quad) else { return false };
+    for (block, found) in blocks.iter_mut().zip(found) {
+        (block.scale, block.offset) = (found.scale, found.offset);
+        let [low, high] = found.levels;
         block.fifth = fifth_bits(low, high);
         store_bytes(&mut block.levels, pack_low_nibbles(low, high));
     }

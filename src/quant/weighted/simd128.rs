@@ -2,7 +2,7 @@
 
 use super::GROUP;
 use crate::quant::fault::Fault;
-use crate::quant::search::{TINY, Tries};
+use crate::quant::search::{TINY, Tries, simd128 as search};
 use crate::quant::simd128::*;
 use core::arch::wasm32::*;
 
@@ -66,18 +66,19 @@ pub(in crate::quant) fn columns(groups: &[[f32; GROUP]; 4]) -> [v128; GROUP] {
 }
 
 /// The best scale and minimum of each lane, as [`crate::quant::search::affine`] gives them; `min` keeps its sign (0 or less).
-pub(in crate::quant) struct Fits {
-    pub scale: v128,
-    pub min: v128,
+struct Fits {
+    scale: v128,
+    min: v128,
     /// Whose levels are the best ones: those of (x − start) · inverse.
-    pub inverse: v128,
-    pub start: v128,
+    inverse: v128,
+    start: v128,
 }
 
-/// [`crate::quant::search::affine`] on four lanes. `None` where a lane needs the reference: numbers that are not finite, or a range so
-/// small or so large beside its place that levels leave what rounds as integers do.
+/// [`crate::quant::search::affine`] on four lanes, which the K-quants' own search does without the best levels. `None` where
+/// a lane needs the reference: numbers that are not finite, or a range so small or so large beside its place that levels
+/// leave what rounds as integers do.
 #[inline(always)]
-pub(in crate::quant) fn affine(tries: &Tries, quad: &Quad) -> Option<Fits> {
+fn fit(tries: &Tries, quad: &Quad) -> Option<Fits> {
     let Quad { x, weights } = quad;
     let zero = f32x4_splat(0.0);
     let (mut min, mut max) = (x[0], x[0]);
@@ -180,54 +181,64 @@ fn error(absolute: bool, quad: &Quad, levels: &[v128; GROUP], scale: v128, min: 
     sum
 }
 
-/// The best scale of each lane, as [`crate::quant::search::symmetric`] gives it, and the inverse whose levels led to it.
-pub(in crate::quant) struct Scales {
-    pub scale: v128,
-    pub inverse: v128,
-    /// Lanes whose levels are all the lowest: groups of zeros.
-    pub zero: v128,
+/// A group as it is stored: f16 scale (and offset), levels of weights 0 … 15 and 16 … 31.
+#[derive(Clone, Copy)]
+pub(in crate::quant) struct Stored {
+    pub scale: [u8; 2],
+    pub offset: [u8; 2],
+    pub levels: [v128; 2],
 }
 
-/// [`crate::quant::search::symmetric`] on four lanes. `None` where a lane holds what is not finite, or its sums overflow.
+/// Groups with the levels −`HALF` … `HALF` − 1 (`HALF` added) of their best scales. `None` where a group needs the scalar
+/// code: sums that overflow, a scale that is too large for f16.
 #[inline(always)]
-pub(in crate::quant) fn symmetric(half: i32, quad: &Quad) -> Option<Scales> {
-    let (mut largest, mut extreme) = (f32x4_splat(0.0), f32x4_splat(0.0));
-    for &x in &quad.x {
-        let magnitude = abs(x);
-        extreme = v128_bitselect(x, extreme, i32x4_gt(magnitude, largest));
-        largest = i32x4_max(largest, magnitude);
+pub(in crate::quant) fn symmetric<const HALF: u32>(groups: &[[f32; GROUP]; 4], quad: &Quad) -> Option<[Stored; 4]> {
+    let Quad { x, weights } = quad;
+    let found =
+        search::symmetric::<GROUP, HALF>(&std::array::from_fn(|i| [x[i], weights[i], f32x4_mul(weights[i], x[i])]));
+    let scale = f32_to_f16(found.scale);
+    if v128_any_true(v128_or(not_finite(found.scale), not_finite_f16(scale))) {
+        return None;
     }
-    let half = half as f32;
-    let mut inverse = f32x4_div(f32x4_splat(-half), extreme);
-    let (xl, ll) = symmetric_sums(half, quad, inverse);
-    let mut scale = v128_and(f32x4_div(xl, ll), f32x4_ne(ll, f32x4_splat(0.0)));
-    let mut worth = f32x4_mul(scale, xl);
-    for step in (-9..=9).filter(|&step| step != 0) {
-        let this_inverse = f32x4_div(f32x4_splat(-(half + 0.1 * step as f32)), extreme);
-        let (xl, ll) = symmetric_sums(half, quad, this_inverse);
-        let better = f32x4_gt(f32x4_mul(xl, xl), f32x4_mul(worth, ll));
-        let better = v128_and(better, f32x4_gt(ll, f32x4_splat(0.0)));
-        let this = f32x4_div(xl, ll);
-        scale = v128_bitselect(this, scale, better);
-        worth = v128_bitselect(f32x4_mul(this, xl), worth, better);
-        inverse = v128_bitselect(this_inverse, inverse, better);
-    }
-    let zero = f32x4_lt(largest, f32x4_splat(TINY));
-    let scale = v128_andnot(scale, zero);
-    let unfit = v128_or(not_finite(largest), not_finite(scale));
-    (!v128_any_true(unfit)).then_some(Scales { scale, inverse, zero })
+    let (scale, inverse) = (lanes(scale), lanes(found.inverse));
+    Some(std::array::from_fn(|i| {
+        let inverse = u32x4_splat(inverse[i]);
+        let (lowest, half) = (i8x16_splat(-(HALF as i8)), i8x16_splat(HALF as i8));
+        let mut levels = levels(&groups[i], |w| f32x4_mul(w, inverse)).map(|levels| {
+            let levels = i8x16_min(i8x16_max(levels, lowest), i8x16_sub(half, i8x16_splat(1)));
+            i8x16_add(levels, half)
+        });
+        // A group of zeros has the lowest level throughout.
+        if scale[i] == 0 && groups[i].iter().all(|w| w.abs() < TINY) {
+            levels = [u8x16_splat(0); 2];
+        }
+        Stored { scale: (scale[i] as u16).to_le_bytes(), offset: [0; 2], levels }
+    }))
 }
 
-/// Σ w·x·l and Σ w·l² of the levels −`half` … `half` − 1 that an inverse scale gives.
+/// Groups with the levels of their best scales and offsets. `None` where a group needs the scalar code.
 #[inline(always)]
-fn symmetric_sums(half: f32, quad: &Quad, inverse: v128) -> (v128, v128) {
-    let (mut xl, mut ll) = (f32x4_splat(0.0), f32x4_splat(0.0));
-    for (x, w) in quad.x.iter().zip(&quad.weights) {
-        // −0 where the reference has 0: it adds ±0 to sums that are never −0, which changes nothing.
-        let l = f32x4_nearest(f32x4_mul(inverse, *x));
-        let l = f32x4_pmin(f32x4_pmax(l, f32x4_splat(-half)), f32x4_splat(half - 1.0));
-        xl = f32x4_add(xl, f32x4_mul(f32x4_mul(*w, *x), l));
-        ll = f32x4_add(ll, f32x4_mul(f32x4_mul(*w, l), l));
+pub(in crate::quant) fn affine(tries: &Tries, groups: &[[f32; GROUP]; 4], quad: &Quad) -> Option<[Stored; 4]> {
+    let fits = fit(tries, quad)?;
+    let (scale, offset) = (f32_to_f16(fits.scale), f32_to_f16(fits.min));
+    if v128_any_true(v128_or(not_finite_f16(scale), not_finite_f16(offset))) {
+        return None;
     }
-    (xl, ll)
+    let (scale, offset, inverse, start) = (lanes(scale), lanes(offset), lanes(fits.inverse), lanes(fits.start));
+    Some(std::array::from_fn(|i| {
+        let (inverse, start) = (u32x4_splat(inverse[i]), u32x4_splat(start[i]));
+        let levels = levels(&groups[i], |w| f32x4_mul(inverse, f32x4_sub(w, start)));
+        Stored {
+            scale: (scale[i] as u16).to_le_bytes(),
+            offset: (offset[i] as u16).to_le_bytes(),
+            levels: levels.map(|q| i8x16_min(i8x16_max(q, i8x16_splat(0)), i8x16_splat(tries.top as i8))),
+        }
+    }))
+}
+
+/// `level` of each weight, to the nearest integer, as bytes.
+#[inline(always)]
+fn levels(group: &[f32; GROUP], level: impl Fn(v128) -> v128) -> [v128; 2] {
+    let w = group.as_chunks().0;
+    [0, 4].map(|i| nearest_bytes([0, 1, 2, 3].map(|k| level(load(&w[i + k])))))
 }
