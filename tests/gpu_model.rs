@@ -29,6 +29,11 @@ fn elementwise_operations_equal_the_cpus() {
 }
 
 #[test]
+fn matrices_side_by_side_fill_their_columns() {
+    run(cases::matrices_side_by_side_fill_their_columns());
+}
+
+#[test]
 fn experts_equal_the_cpus() {
     run(cases::experts_equal_the_cpus());
 }

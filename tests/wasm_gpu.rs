@@ -38,6 +38,7 @@ browser_tests![
     model::matmul_equals_the_dequantized_product,
     model::odd_widths_work,
     model::elementwise_operations_equal_the_cpus,
+    model::matrices_side_by_side_fill_their_columns,
     model::experts_equal_the_cpus,
     model::attention_equals_the_cpus,
     model::logits_and_tokens_equal_transformers,

@@ -165,14 +165,14 @@ impl Family {
         bail!(NotAPhi, "this checkpoint is a {name}, not a Phi; {SUPPORTED}")
     }
 
-    const fn norm(self) -> Norm {
+    pub(super) const fn norm(self) -> Norm {
         match self {
             Family::Phi3 => Norm::Rms,
             Family::Phi2 | Family::PhiMoe => Norm::Layer,
         }
     }
 
-    const fn activation(self) -> Activation {
+    pub(super) const fn activation(self) -> Activation {
         match self {
             Family::Phi2 => Activation::Gelu,
             Family::Phi3 | Family::PhiMoe => Activation::SwiGlu,

@@ -9,14 +9,14 @@ use crate::engine::{Backend, zeros};
 use crate::error::{Error, ErrorKind, Result};
 use crate::formats::Header;
 use crate::num::mix;
-use crate::phi::config::{Activation, Biases, Config, Family, Norm, Rope};
+use crate::phi::config::{Activation, Biases, Config, Experts, Family, Norm, Rope, Routing};
 use crate::phi::model::{Loader, Model};
 use crate::phi::names::Role;
 use crate::quant::{self, Kernels, Scheme};
 use crate::tensor::{DType, TensorInfo};
 use std::collections::BTreeMap;
 
-/// A Phi-3 with random weights: matrices ~ (0, 1/cols), norms around 1.
+/// A Phi with random weights: matrices ~ (0, 1/cols), norms around 1, biases around 0.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     pub config: Config,
@@ -68,6 +68,32 @@ pub fn config([hidden, ffn, layers, heads, kv_heads, vocab]: [usize; 6], context
     }
 }
 
+/// The same sizes, as a model of another family has them: a Phi-2 (with its feed-forward layer as wide as llama.cpp takes for
+/// granted), or a mixture of sixteen experts.
+pub fn of_family(config: Config, family: Family) -> Config {
+    let mut config = Config {
+        architecture: family.architecture().to_owned(),
+        family,
+        norm: family.norm(),
+        activation: family.activation(),
+        ..config
+    };
+    match family {
+        Family::Phi2 => {
+            config.parallel = true;
+            config.biases = Biases { norm: true, attention: true, ffn: true, output: true };
+            (config.ffn, config.kv_heads) = (4 * config.hidden, config.heads);
+            config.rope.dim = config.head_dim / 2;
+        }
+        Family::Phi3 => {}
+        Family::PhiMoe => {
+            config.biases = Biases { norm: true, attention: true, ffn: false, output: true };
+            config.experts = Some(Experts { count: 16, used: 2, routing: Routing::SparseMixer { jitter: 0.01 } });
+        }
+    }
+    config
+}
+
 impl Synthetic {
     /// `dtype`: `F32`, `F16` or `BF16`; another fails with `BadOption`.
     pub fn new(config: Config, dtype: DType, seed: u64) -> Result<Self> {
@@ -77,7 +103,9 @@ impl Synthetic {
         let mut entries = serde_json::Map::new();
         let mut end = 0;
         let mut tensors = Vec::new();
-        for role in Role::all(&config) {
+        let whole = |role: &Role| role.hf_name(config.family).is_some();
+        let apart = |role: Role| if whole(&role) { vec![role] } else { role.parts(&config) };
+        for role in Role::all(&config).into_iter().flat_map(apart) {
             let (name, shape) = (role.hf_name(config.family).unwrap_or_default(), role.shape(&config));
             let start = end;
             end += shape.iter().product::<u64>() * dtype.group_bytes as u64;
@@ -98,15 +126,27 @@ impl Synthetic {
     /// config.json, as transformers 5 writes it.
     pub fn config_json(&self) -> String {
         let c = &self.config;
-        let json = serde_json::json!({
-            "architectures": [c.architecture], "model_type": "phi3", "dtype": self.torch_dtype(), "hidden_act": "silu",
+        let partial = c.rope.dim as f64 / c.head_dim as f64;
+        let mut json = serde_json::json!({
+            "architectures": [c.architecture], "model_type": c.family.model_type(), "dtype": self.torch_dtype(),
+            "hidden_act": match c.activation { Activation::SwiGlu => "silu", Activation::Gelu => "gelu_new" },
             "vocab_size": c.vocab, "hidden_size": c.hidden, "intermediate_size": c.ffn,
             "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
             "max_position_embeddings": c.context, "original_max_position_embeddings": c.original_context,
-            "rms_norm_eps": c.norm_eps, "sliding_window": c.sliding_window, "tie_word_embeddings": c.tied,
-            "rope_parameters": { "rope_type": "default", "rope_theta": c.rope.theta, "partial_rotary_factor": 1.0 },
+            "sliding_window": c.sliding_window, "tie_word_embeddings": c.tied,
+            "rope_parameters": { "rope_type": "default", "rope_theta": c.rope.theta, "partial_rotary_factor": partial },
             "bos_token_id": c.bos, "eos_token_id": c.eos, "pad_token_id": c.pad,
         });
+        json[if c.family == Family::Phi2 { "layer_norm_eps" } else { "rms_norm_eps" }] = c.norm_eps.into();
+        if let Some(experts) = &c.experts {
+            json["num_local_experts"] = experts.count.into();
+            json["num_experts_per_tok"] = experts.used.into();
+            json["attention_bias"] = c.biases.attention.into();
+            json["lm_head_bias"] = c.biases.output.into();
+            if let Routing::SparseMixer { jitter } = experts.routing {
+                json["router_jitter_noise"] = jitter.into();
+            }
+        }
         format!("{json:#}\n")
     }
 
@@ -177,7 +217,8 @@ impl Synthetic {
         scheme: impl Fn(Role) -> &'static str,
     ) -> Result<Model<B>> {
         let find = |role: Role| -> Result<&'static dyn Scheme> {
-            let name = if role.is_matrix() { scheme(role) } else { "F32" };
+            // A router is small and stays F32, as in a GGUF.
+            let name = if role.is_matrix() && !matches!(role, Role::Router(_)) { scheme(role) } else { "F32" };
             quant::by_name(name).ok_or_else(|| Error::new(ErrorKind::BadOption, format!("there is no scheme {name}")))
         };
         let mut end = 0;
@@ -208,10 +249,15 @@ impl Synthetic {
 
     /// The weights of a tensor from element `first` on, before they are rounded to a type.
     pub fn fill(&self, role: Role, first: u64, out: &mut [f32]) {
-        let name = role.gguf_name().unwrap_or_default();
+        // Those without a name in GGUF are one expert's.
+        let name = role.gguf_name().or_else(|| role.hf_name(self.config.family)).unwrap_or_default();
         let tensor = name.bytes().fold(mix(self.seed), |hash, byte| mix(hash ^ u64::from(byte)));
         let cols = *role.shape(&self.config).last().expect("no scalars") as f32;
-        let (center, width) = if role.is_matrix() { (0.0, 1.0 / cols.sqrt()) } else { (1.0, 0.1) };
+        let (center, width) = match role.is_matrix() {
+            true => (0.0, 1.0 / cols.sqrt()),
+            false if name.ends_with(".bias") => (0.0, 0.1),
+            false => (1.0, 0.1),
+        };
         for (out, n) in out.iter_mut().zip(first..) {
             *out = center + width * bell(mix(tensor.wrapping_add(n)));
         }

@@ -217,6 +217,30 @@ async fn routed<B: Backend>(backend: &B, routing: Routing, scheme: &str, tokens:
     results
 }
 
+pub async fn matrices_side_by_side_fill_their_columns() {
+    let gpu = webgpu().await;
+    let mut random = Random(17);
+    let (rows, cols, first, width) = (70, 256, 9, 101);
+    for (scheme, part) in [("F16", u64::MAX), ("Q8_0", 20_000)] {
+        gpu.limit_parts(part);
+        let (dtype, bytes) = encoded(scheme, &random.normals(rows * cols), cols);
+        let matrix = filled(&gpu, dtype, rows, cols, &bytes);
+        for tokens in [1, 3, 65] {
+            let x = gpu.upload(&random.normals(tokens * cols)).unwrap();
+            let mut alone = gpu.buffer(tokens * rows).unwrap();
+            gpu.matmul(&matrix, &x, tokens, &mut alone).unwrap();
+            let mut beside = gpu.buffer(tokens * width).unwrap();
+            gpu.matmul_at(&matrix, &x, tokens, first, width, &mut beside).unwrap();
+            let alone = gpu.read(&alone, tokens * rows).await.unwrap();
+            let beside = gpu.read(&beside, tokens * width).await.unwrap();
+            for (beside, alone) in beside.chunks_exact(width).zip(alone.chunks_exact(rows)) {
+                assert_eq!(&beside[first..first + rows], alone, "{scheme}, {tokens} tokens");
+                assert!(beside[..first].iter().chain(&beside[first + rows..]).all(|x| *x == 0.0));
+            }
+        }
+    }
+}
+
 pub async fn experts_equal_the_cpus() {
     let gpu = webgpu().await;
     for part in [u64::MAX, 20_000] {

@@ -2,7 +2,7 @@
 
 use crate::output::{self, Output};
 use crate::source::io;
-use phiquant::phi::config::Config;
+use phiquant::phi::config::{Config, Family};
 use phiquant::phi::synthetic::{self, Synthetic};
 use phiquant::tensor::DType;
 use phiquant::{Error, ErrorKind, Result};
@@ -17,6 +17,8 @@ pub struct Options {
     folder: PathBuf,
     #[arg(long, value_enum, default_value_t = Size::Small)]
     size: Size,
+    #[arg(long, value_enum, default_value_t = Kind::Phi3)]
+    family: Kind,
     #[arg(long, value_enum, default_value_t = Type::Bf16)]
     dtype: Type,
     #[arg(long, default_value_t = 1)]
@@ -31,6 +33,15 @@ pub enum Size {
     Medium,
     /// 1 layer of width 256, for tests.
     Tiny,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// Parallel blocks, LayerNorm, biases; the feed-forward layer is four times as wide as the stream.
+    Phi2,
+    Phi3,
+    /// Sixteen experts: ten times the weights.
+    Phimoe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -61,7 +72,13 @@ pub fn run(options: &Options, output: &Output) -> Result<()> {
         Type::F16 => DType::F16,
         Type::Bf16 => DType::BF16,
     };
-    let model = Synthetic::new(options.size.config(), dtype, options.seed)?;
+    let family = match options.family {
+        Kind::Phi2 => Family::Phi2,
+        Kind::Phi3 => Family::Phi3,
+        Kind::Phimoe => Family::PhiMoe,
+    };
+    let config = synthetic::of_family(options.size.config(), family);
+    let model = Synthetic::new(config, dtype, options.seed)?;
     std::fs::create_dir_all(&options.folder).map_err(|error| io(&error, &options.folder))?;
     let write = |name: &str, text: String| {
         let path = options.folder.join(name);
