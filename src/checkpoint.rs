@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 /// What the weight files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// safetensors, with config.json and Hugging Face names.
+    /// safetensors or pytorch_model.bin, with config.json and Hugging Face names.
     Safetensors,
     /// GGUF, in one file or split, with llama.cpp's keys and names.
     Gguf,

@@ -103,8 +103,12 @@ pub struct Plan {
 pub struct Choice {
     pub format: &'static str,
     pub scheme: &'static str,
-    /// Bits per weight of most matrices.
+    /// The type of most matrices.
+    pub dtype: &'static str,
+    /// Bits per weight of that type.
     pub bits: f64,
+    /// What it is akin to.
+    pub group: &'static str,
     pub summary: &'static str,
 }
 
@@ -112,7 +116,14 @@ pub struct Choice {
 pub fn schemes() -> Vec<Choice> {
     let choice = |mix: &'static mix::Mix| {
         let bits = crate::quant::by_name(mix.base)?.spec().bits();
-        Some(Choice { format: "gguf", scheme: mix.name, bits, summary: mix.summary })
+        Some(Choice {
+            format: "gguf",
+            scheme: mix.name,
+            dtype: mix.base,
+            bits,
+            group: mix.group(),
+            summary: mix.summary,
+        })
     };
     let mut choices: Vec<Choice> = mix::available().filter_map(choice).collect();
     choices.sort_by(|a, b| b.bits.total_cmp(&a.bits));

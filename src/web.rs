@@ -78,10 +78,10 @@ fn dtype(name: &str) -> Result<DType> {
     }
 }
 
-/// JSON: `[{ format, scheme, bits, summary }]`, the formats and schemes that a conversion can be asked for.
+/// JSON: `[{ format, scheme, type, bits, group, summary }]`, the formats and schemes that a conversion can be asked for.
 #[wasm_bindgen]
 pub fn schemes() -> String {
-    let choice = |choice: pipeline::Choice| json!({ "format": choice.format, "scheme": choice.scheme, "bits": choice.bits, "summary": choice.summary });
+    let choice = |choice: pipeline::Choice| json!({ "format": choice.format, "scheme": choice.scheme, "type": choice.dtype, "bits": choice.bits, "group": choice.group, "summary": choice.summary });
     json!(pipeline::schemes().into_iter().map(choice).collect::<Vec<_>>()).to_string()
 }
 
@@ -121,13 +121,15 @@ impl CheckpointBuilder {
         self.0.weight_files().map_err(thrown)
     }
 
-    /// The next bytes of a file's header. Returns how many more are wanted at least; `undefined` when it is complete.
+    /// The next bytes of a file's header. Returns how many more are wanted at least; `{ at }` where they are wanted from
+    /// another place; `undefined` when it is complete.
     #[wasm_bindgen(js_name = pushHeader)]
-    pub fn push_header(&mut self, file: &str, size: Option<f64>, bytes: &[u8]) -> Result<Option<f64>> {
-        match self.0.push_header(file, size.map(|size| size as u64), bytes).map_err(thrown)? {
-            Need::More(bytes) => Ok(Some(bytes as f64)),
-            Need::Nothing => Ok(None),
-        }
+    pub fn push_header(&mut self, file: &str, size: Option<f64>, bytes: &[u8]) -> Result<JsValue> {
+        Ok(match self.0.push_header(file, size.map(|size| size as u64), bytes).map_err(thrown)? {
+            Need::More(bytes) => (bytes as f64).into(),
+            Need::At(place) => object(&[("at", (place as f64).into())]),
+            Need::Nothing => JsValue::UNDEFINED,
+        })
     }
 
     pub fn finish(self) -> Result<Checkpoint> {

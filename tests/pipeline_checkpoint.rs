@@ -175,8 +175,15 @@ fn which_files_hold_the_weights() {
     assert_eq!(wanted(&["config.json", "a.gguf", "model.safetensors"]), Ok(vec!["model.safetensors".into()]));
     let (kind, message) = wanted(&["b.gguf", "a.gguf"]).unwrap_err();
     assert_eq!((kind, message.contains("a.gguf, b.gguf")), (ErrorKind::BadOption, true));
-    let (kind, message) = wanted(&["config.json", "pytorch_model.bin"]).unwrap_err();
-    assert_eq!((kind, message.contains("pytorch_model.bin")), (ErrorKind::Unsupported, true));
+    assert_eq!(
+        wanted(&["config.json", "pytorch_model.bin", "training_args.bin"]),
+        Ok(vec!["pytorch_model.bin".into()])
+    );
+    assert_eq!(wanted(&["config.json", "pytorch_model.bin", "x.safetensors"]), Ok(vec!["x.safetensors".into()]));
+    assert_eq!(
+        wanted(&["a-00002-of-00002.gguf"]),
+        Ok(vec!["a-00001-of-00002.gguf".into(), "a-00002-of-00002.gguf".into()])
+    );
     let (kind, _) =
         wanted(&["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]).unwrap_err();
     assert_eq!(kind, ErrorKind::MissingFile);
@@ -289,8 +296,11 @@ fn a_name_that_llama_cpp_would_not_load_gets_a_space() {
 fn there_is_something_to_choose_from() {
     let choices = schemes();
     let names: Vec<_> = choices.iter().map(|choice| choice.scheme).collect();
-    assert_eq!(names, ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_0"]);
-    assert_eq!(choices[3].bits, 8.5);
+    assert_eq!(names.len(), 23, "{names:?}");
+    assert_eq!(names[..5], ["F32", "F16", "BF16", "Q8_0", "Q6_K"], "the largest first");
+    assert_eq!((choices[3].bits, choices[3].group), (8.5, "Recommended"));
+    let usual = choices.iter().find(|choice| choice.scheme == "Q4_K_M").unwrap();
+    assert_eq!((usual.dtype, usual.group), ("Q4_K", "Recommended"));
     let json = serde_json::to_value(&choices[0]).unwrap();
     assert_eq!(json["format"], "gguf");
 }

@@ -3,7 +3,7 @@
 use super::{Checkpoint, Kind, Located, Tokenizer, split};
 use crate::bail;
 use crate::error::{Error, ErrorKind, Result};
-use crate::formats::{Header, HeaderReader, Need, gguf, safetensors};
+use crate::formats::{Header, HeaderReader, Need, gguf, pytorch, safetensors};
 use crate::phi::config::Config;
 use crate::phi::names::{Role, is_derived};
 use crate::tensor::TensorInfo;
@@ -15,8 +15,29 @@ fn stem(name: &str) -> &str {
     name.strip_suffix(".gguf").unwrap_or(name)
 }
 
-const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
+/// A kind of weight file.
+struct Weights {
+    /// Which of several files has which tensor.
+    index: &'static str,
+    /// The name of one file that has them all.
+    single: &'static str,
+    /// What their names begin and end with.
+    begin: &'static str,
+    end: &'static str,
+}
+
+impl Weights {
+    fn is(&self, name: &str) -> bool {
+        name.starts_with(self.begin) && name.ends_with(self.end)
+    }
+}
+
+/// The better one first.
+const KINDS: [Weights; 2] = [
+    Weights { index: "model.safetensors.index.json", single: "model.safetensors", begin: "", end: ".safetensors" },
+    // Beside it lie training_args.bin and the like.
+    Weights { index: "pytorch_model.bin.index.json", single: "pytorch_model.bin", begin: "pytorch_model", end: ".bin" },
+];
 
 /// Collects a checkpoint: add what is there, ask what is wanted, push headers, finish.
 #[derive(Default)]
@@ -31,10 +52,10 @@ pub struct Builder {
 
 impl Builder {
     /// The folder's, repository's or file's name. It becomes the model's name in what is written; any path before it and
-    /// `.gguf` or `.safetensors` after it are cut off.
+    /// `.gguf`, `.safetensors` or `.bin` after it are cut off.
     pub fn set_name(&mut self, name: &str) {
         let stem = name.trim_end_matches('/').rsplit('/').next().unwrap_or(name);
-        let stem = stem.strip_suffix(".gguf").or_else(|| stem.strip_suffix(".safetensors")).unwrap_or(stem);
+        let stem = [".gguf", ".safetensors", ".bin"].iter().find_map(|end| stem.strip_suffix(end)).unwrap_or(stem);
         let stem = split::parse(stem).map_or(stem, |(stem, ..)| stem);
         self.name = (!stem.is_empty()).then(|| stem.to_owned());
     }
@@ -66,8 +87,8 @@ impl Builder {
     /// Fails early, before a header is read, where config.json is missing or is not a supported Phi's.
     pub fn weight_files(&self) -> Result<Vec<String>> {
         let ggufs: Vec<&str> = self.names.iter().map(String::as_str).filter(|name| name.ends_with(".gguf")).collect();
-        let safetensors = self.names.contains(INDEX) || self.names.iter().any(|name| name.ends_with(".safetensors"));
-        if !ggufs.is_empty() && !safetensors {
+        let others = self.names.contains(self.kind().index) || self.names.iter().any(|name| self.kind().is(name));
+        if !ggufs.is_empty() && !others {
             // Repositories of GGUF files often have a config.json too: the file has all that it says.
             // A file that llama-gguf-split cut: one name is enough, the others follow from it.
             let (stem, files) = split::parse(stem(ggufs[0])).map_or(("", 0), |(stem, _, files)| (stem, files));
@@ -90,20 +111,21 @@ impl Builder {
             files.dedup();
             return Ok(files);
         }
-        let weights: Vec<&String> = self.names.iter().filter(|name| name.ends_with(".safetensors")).collect();
+        let kind = self.kind();
+        let weights: Vec<&String> = self.names.iter().filter(|name| kind.is(name)).collect();
         match weights[..] {
-            _ if self.names.contains(SINGLE) => Ok(vec![SINGLE.into()]),
+            _ if self.names.contains(kind.single) => Ok(vec![kind.single.into()]),
             [one] => Ok(vec![one.clone()]),
-            [] if self.names.contains("pytorch_model.bin") || self.names.contains("pytorch_model.bin.index.json") => {
-                bail!(
-                    Unsupported,
-                    "the weights are in pytorch_model.bin, which holds Python objects; convert them to safetensors"
-                )
-            }
             // Only some names may be known: the usual one is worth asking for.
-            [] => Ok(vec![SINGLE.into()]),
-            _ => Err(missing(INDEX, "there are several weight files, and no index says which tensor is in which")),
+            [] => Ok(vec![kind.single.into()]),
+            _ => Err(missing(kind.index, "there are several weight files, and no index says which tensor is in which")),
         }
+    }
+
+    /// The best kind of weight file that there is; the first where none is known.
+    fn kind(&self) -> &'static Weights {
+        let there = |kind: &&Weights| self.names.contains(kind.index) || self.names.iter().any(|name| kind.is(name));
+        KINDS.iter().find(there).unwrap_or(&KINDS[0])
     }
 
     /// Pushes the next bytes of a weight file, from its start; `size` is the file's length where known.
@@ -112,6 +134,8 @@ impl Builder {
             self.add_name(file);
             let reader: Box<dyn HeaderReader> = if file.ends_with(".gguf") {
                 Box::new(gguf::Reader::new(size))
+            } else if file.ends_with(".bin") {
+                Box::new(pytorch::Reader::new(size))
             } else {
                 Box::new(safetensors::Reader::new(size))
             };
@@ -132,6 +156,7 @@ impl Builder {
             n if n == files.len() => Kind::Gguf,
             _ => bail!(BadOption, "a GGUF file stands alone: open it, or the safetensors files, but not both"),
         };
+        let weights = self.kind();
         let mut notices = Vec::new();
         let (config, texts) = match kind {
             Kind::Gguf => {
@@ -152,8 +177,8 @@ impl Builder {
             }
         };
         let tensors = locate(kind, &config, &files, &headers, &mut notices)?;
-        if let Some(text) = texts.get(INDEX).filter(|_| kind == Kind::Safetensors) {
-            check_index(&weight_map(text)?, &files, &tensors)?;
+        if let Some(text) = texts.get(weights.index).filter(|_| kind == Kind::Safetensors) {
+            check_index(&weight_map(text, weights)?, weights, &files, &tensors)?;
         }
         let name = self.name.unwrap_or_else(|| "model".into());
         let blobs = self.blobs;
@@ -174,7 +199,8 @@ impl Builder {
     }
 
     fn weight_map(&self) -> Result<Option<HashMap<String, String>>> {
-        self.texts.get(INDEX).map(|text| weight_map(text)).transpose()
+        let kind = self.kind();
+        self.texts.get(kind.index).map(|text| weight_map(text, kind)).transpose()
     }
 }
 
@@ -183,8 +209,8 @@ fn missing(file: &str, what: &str) -> Error {
 }
 
 /// The index: which file holds which tensor.
-fn weight_map(text: &str) -> Result<HashMap<String, String>> {
-    let fault = |what: String| Error::new(ErrorKind::BadConfig, what).in_file(INDEX);
+fn weight_map(text: &str, kind: &Weights) -> Result<HashMap<String, String>> {
+    let fault = |what: String| Error::new(ErrorKind::BadConfig, what).in_file(kind.index);
     let value: Value = serde_json::from_str(text).map_err(|e| fault(format!("this is not JSON: {e}")))?;
     let Some(map) = value.get("weight_map").and_then(Value::as_object) else {
         return Err(fault("weight_map is not there, or not an object".into()));
@@ -192,10 +218,11 @@ fn weight_map(text: &str) -> Result<HashMap<String, String>> {
     let mut files = HashMap::new();
     for (tensor, file) in map {
         // A name with a path would reach outside the checkpoint.
-        let name = file.as_str().filter(|name| name.ends_with(".safetensors") && !name.contains(['/', '\\']));
+        let name = file.as_str().filter(|name| kind.is(name) && !name.contains(['/', '\\']));
         let Some(name) = name else {
             return Err(fault(format!(
-                "{tensor} is said to be in {file}, which is not the name of a safetensors file beside it"
+                "{tensor} is said to be in {file}, which is not the name of a {} file beside it",
+                kind.end
             )));
         };
         files.insert(tensor.clone(), name.to_owned());
@@ -269,13 +296,13 @@ fn known_roles(config: &Config) -> HashSet<Role> {
 }
 
 /// The index and the files agree on which tensor is where.
-fn check_index(map: &HashMap<String, String>, files: &[String], tensors: &[Located]) -> Result<()> {
+fn check_index(map: &HashMap<String, String>, kind: &Weights, files: &[String], tensors: &[Located]) -> Result<()> {
     for located in tensors {
         let (name, file) = (&located.info.name, &files[located.file]);
         let said = map.get(name).map(String::as_str);
         if said != Some(file.as_str()) {
             let what = format!("the tensor is in {file}; the index says {}", said.unwrap_or("nothing of it"));
-            return Err(Error::new(ErrorKind::BadConfig, what).in_tensor(name.clone()).in_file(INDEX));
+            return Err(Error::new(ErrorKind::BadConfig, what).in_tensor(name.clone()).in_file(kind.index));
         }
     }
     let there: BTreeSet<&str> = tensors.iter().map(|located| located.info.name.as_str()).collect();

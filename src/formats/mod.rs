@@ -2,6 +2,7 @@
 
 pub mod gguf;
 pub mod imatrix;
+pub mod pytorch;
 pub mod safetensors;
 
 use crate::error::Result;
@@ -12,6 +13,8 @@ use crate::tensor::TensorInfo;
 pub enum Need {
     /// At least this many bytes more.
     More(u64),
+    /// The bytes from this place of the file on.
+    At(u64),
     /// The header is complete.
     Nothing,
 }
@@ -29,7 +32,7 @@ pub struct Header {
 
 /// Reads the header of a weight file, pushed in pieces of any size (one byte at a time gives the same answer).
 pub trait HeaderReader {
-    /// Takes the next bytes of the file, from its start. Bytes past the header are ignored. After an error the reader is
+    /// Takes the next bytes of the file: from its start, and after [`Need::At`] from there. Bytes past the header are ignored. After an error the reader is
     /// of no more use.
     fn push(&mut self, bytes: &[u8]) -> Result<Need>;
 

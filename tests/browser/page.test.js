@@ -3,10 +3,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { launch } from "./chromium.js";
 import { ask, openPage, quantize } from "./page-harness.js";
-import { startServer } from "./server.js";
+import { ROOT, startServer } from "./server.js";
 
 let server;
 before(async () => {
@@ -38,7 +39,16 @@ for (const mode of /** @type {const} */ (["no-webgpu", "webgpu"])) {
       const widths = Object.fromEntries(sizes.map(([scheme, , width]) => [scheme, width]));
       for (const scheme of ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_0"]) assert.ok(widths[scheme] > 0, scheme);
       assert.ok(widths.Q4_0 < widths.Q6_K && widths.Q6_K < widths.Q8_0 && widths.Q8_0 < widths.F16);
-      for (const [scheme, size] of sizes) assert.match(size, /^[\d.]+\s(kB|MB)$/, scheme);
+      for (const [scheme, size] of sizes) {
+        // That one has no size until there is an importance matrix.
+        assert.match(size, scheme === "Q2_K_S" ? /^–$/ : /^[\d.]+\s(kB|MB)$/, scheme);
+      }
+      // The few that are worth trying first stand open, all others under their groups.
+      const seen = await page.locator("#schemes label.scheme:visible").count();
+      assert.ok(seen >= 5 && seen <= 9 && sizes.length > 20, `${seen} of ${sizes.length}`);
+      await page.locator("#schemes summary", { hasText: "K-quants" }).click();
+      await page.locator('#schemes input[value="Q4_K_S"]').check();
+      assert.equal(await page.locator("#quantize").textContent(), "Quantize to Q4_K_S");
       assert.ok(requests.some((request) => request.url().endsWith("/models/demo/config.json")));
       await close();
     });
@@ -110,8 +120,10 @@ describe("the page", () => {
       assert.fail(`Tab does not reach ${wanted}`);
     };
     await tabTo("Q4_0");
-    await page.keyboard.press("ArrowUp");
-    assert.equal(await focused(), "Q6_K");
+    for (const next of ["Q4_K_M", "Q5_K_M", "Q6_K"]) {
+      await page.keyboard.press("ArrowUp");
+      assert.equal(await focused(), next);
+    }
     await tabTo("quantize");
     const ring = await page.locator("#quantize").evaluate((button) => getComputedStyle(button).outlineStyle);
     assert.equal(ring, "solid", "the focus is visible");
@@ -176,6 +188,38 @@ describe("the page", () => {
     await page.reload();
     await page.locator("#quantize:enabled").waitFor();
     assert.equal(await page.locator("#schemes input:checked").getAttribute("value"), "Q4_0");
+    await close();
+  });
+
+  test("chooses the best scheme for a size, takes an importance matrix, and cuts files", async () => {
+    const { page, close } = await openPage(browser, server);
+    await page.locator("#fit-size").fill("3.2");
+    await page.locator("#fit-unit").selectOption({ label: "MB" });
+    await page.locator("#fit").click();
+    await page.locator("#fit-note", { hasText: "weights off by about" }).waitFor();
+    const chosen = await page.locator("#schemes input:checked").getAttribute("value");
+    assert.match(
+      await page.locator("#fit-note").textContent(),
+      new RegExp(`^${chosen}: [\\d.]+\\sMB, weights off by about`),
+    );
+    await page.locator("#fit-size").fill("0.01");
+    await page.locator("#fit").click();
+    await page.locator("#fit-note", { hasText: "the smallest is" }).waitFor();
+
+    await page.locator("#advanced summary").click();
+    // Of another model: said beside the estimate, before anything is converted.
+    await page.locator("#imatrix").setInputFiles(join(ROOT, "tests/fixtures/gguf/phi4/imatrix.gguf"));
+    await page.locator("#imatrix-note", { hasText: "imatrix.gguf: importance of" }).waitFor();
+    await page.locator("#headline-note", { hasText: "another model" }).waitFor();
+    assert.ok(await page.locator("#quantize").isDisabled());
+    await page.locator("#imatrix-clear").click();
+    await page.locator("#imatrix").setInputFiles(join(ROOT, "tests/fixtures/gguf/phi4/config.json"));
+    await page.locator("#imatrix-note", { hasText: "importance matrix" }).waitFor();
+
+    await page.locator("#split").selectOption({ label: "of 100 MB" });
+    await page.locator("#output-type").selectOption("F16");
+    await quantize(page, "Q4_0");
+    assert.equal(await page.locator("#result-files li").count(), 1, "what fits stays one file");
     await close();
   });
 

@@ -50,6 +50,7 @@ pub fn open(name: &str, edit: impl Fn(&str, String) -> Option<String>) -> (phiqu
                 match builder.push_header(&file, Some(bytes.len() as u64), &bytes[position..end])? {
                     Need::Nothing => break,
                     Need::More(_) => position = end,
+                    Need::At(place) => position = place as usize,
                 }
             }
         }

@@ -30,10 +30,11 @@ import { state, update, watch } from "./state.js";
 let keys = 0;
 
 /** Puts a new result among the others and on view. */
-export function addResult(checkpoint, output, { scheme, pure, overrides }) {
+export function addResult(checkpoint, output, { scheme, pure, overrides, outputType, tokenEmbeddingType, imatrix }) {
+  const more = overrides.length > 0 || outputType || tokenEmbeddingType || imatrix;
   const result = {
     key: keys++,
-    scheme: scheme + (pure ? " pure" : "") + (overrides.length > 0 ? " +" : ""),
+    scheme: scheme + (pure ? " pure" : "") + (more ? " +" : ""),
     of: state.demo ? "demo" : checkpoint.name,
     before: weightBytes(checkpoint),
     weights: weightCount(checkpoint),

@@ -1,9 +1,13 @@
 /** The scheme, with what each would weigh, before anything is downloaded. */
 
 import { bits, bytes, sentence } from "../embed/format.js";
+import { drawTypes, startAdvanced, takeAdvanced } from "./advanced.js";
 import { $, h, show } from "./dom.js";
 import { mainDtype, weightBytes } from "./source.js";
 import { choice, set, state, update, watch } from "./state.js";
+
+/** The group that is always open. */
+const RECOMMENDED = "Recommended";
 
 /** The size that a scheme gives, or null where the checkpoint cannot take it. */
 function sizeOf(scheme) {
@@ -16,7 +20,7 @@ function sizeOf(scheme) {
 
 function row(label, detail, size, largest, input) {
   const bar = h("i", { class: "size-bar" });
-  bar.style.inlineSize = size && largest ? `${(100 * size) / largest}%` : "0";
+  bar.style.inlineSize = size && largest ? `${Math.min(100, (100 * size) / largest)}%` : "0";
   return h(
     input ? "label" : "div",
     { class: input ? "scheme" : "scheme original" },
@@ -28,6 +32,25 @@ function row(label, detail, size, largest, input) {
   );
 }
 
+/** Groups that a person opened, or closed. @type {Map<string, boolean>} */
+const opened = new Map();
+
+/** The rows of a group; the first group stands open, the others under its name. */
+function group(name, rows, open) {
+  if (name === RECOMMENDED) return rows;
+  const summary = h("summary", { "data-name": name }, name, h("span", { class: "quiet" }, ` ${rows.length}`));
+  const details = h("details", { class: "scheme-group", open }, summary, ...rows);
+  // By the press, not by the toggle event, which the page's own opening fires too.
+  summary.addEventListener("click", () => {
+    opened.set(name, !details.open);
+    requestAnimationFrame(() => {
+      drawSchemes();
+      [...$("schemes").querySelectorAll("summary")].find((each) => each.dataset.name === name)?.focus();
+    });
+  });
+  return [details];
+}
+
 /** Keeps the radio buttons (and the focus on them) and redraws what depends on the checkpoint. */
 function drawSchemes() {
   const { checkpoint, settings } = state;
@@ -36,19 +59,28 @@ function drawSchemes() {
   // The scheme's radio button may hold the focus, and must hold it after.
   const focused = field.contains(document.activeElement) ? document.activeElement.value : null;
   const original = checkpoint ? weightBytes(checkpoint) : null;
-  const sizes = offered.map(({ scheme }) => sizeOf(scheme));
-  const largest = Math.max(original ?? 0, ...sizes.map((size) => size ?? 0));
-  const rows = offered.map(({ scheme, bits: width }, index) =>
-    row(
-      scheme,
-      `${bits(width)} bits`,
-      sizes[index],
-      largest,
-      h("input", { type: "radio", name: "scheme", value: scheme, checked: scheme === settings.scheme }),
-    ),
-  );
+  const sizes = new Map(offered.map(({ scheme }) => [scheme, sizeOf(scheme)]));
+  const chosen = offered.find(({ scheme }) => scheme === settings.scheme)?.group;
+  const isOpen = (name) => name === RECOMMENDED || (opened.get(name) ?? name === chosen);
+  // The bars are to be compared: what is folded away does not count.
+  const seen = offered.filter(({ group }) => isOpen(group));
+  const largest = Math.max(original ?? 0, ...seen.map(({ scheme }) => sizes.get(scheme) ?? 0));
+  const radio = ({ scheme, bits: width, summary }) => {
+    const checked = scheme === settings.scheme;
+    const input = h("input", { type: "radio", name: "scheme", value: scheme, checked });
+    const line = row(scheme, `${bits(width)} bits`, sizes.get(scheme), largest, input);
+    line.title = sentence(summary);
+    return line;
+  };
+  const names = [...new Set(offered.map(({ group }) => group))];
+  // What is worth trying first comes first; the other groups keep the order of their largest.
+  names.sort((a, b) => Number(b === RECOMMENDED) - Number(a === RECOMMENDED));
+  const groups = names.flatMap((name) => {
+    const members = offered.filter(({ group }) => group === name);
+    return group(name, members.map(radio), isOpen(name));
+  });
   const source = checkpoint && row(mainDtype(checkpoint), "as it is", original, largest, null);
-  field.replaceChildren(field.firstElementChild, ...(source ? [source] : []), ...rows);
+  field.replaceChildren(field.firstElementChild, ...(source ? [source] : []), ...groups);
   field.style.setProperty("--original", original && largest ? `${(100 * original) / largest}%` : "100%");
   if (focused) field.querySelector(`[value="${CSS.escape(focused)}"]`)?.focus();
   $("scheme-summary").textContent = sentence(offered.find(({ scheme }) => scheme === settings.scheme)?.summary ?? "");
@@ -82,9 +114,15 @@ function drawEstimate() {
   }
 }
 
+/** The types that a tensor can be given. */
+function types() {
+  const offered = state.schemes.filter(({ format }) => format === state.settings.format);
+  return [...new Set(offered.map(({ type }) => type))];
+}
+
 function drawOverrides() {
   const list = $("overrides");
-  const names = state.schemes.filter(({ format }) => format === state.settings.format).map(({ scheme }) => scheme);
+  const names = types();
   const change = (index, part) =>
     set({ overrides: state.settings.overrides.map((each, at) => (at === index ? { ...each, ...part } : each)) });
   list.replaceChildren(
@@ -110,7 +148,7 @@ function drawOverrides() {
       pattern.addEventListener("change", take);
       const select = h(
         "select",
-        { "aria-label": `Exception ${index + 1}: scheme`, change: () => change(index, { scheme: select.value }) },
+        { "aria-label": `Exception ${index + 1}: type`, change: () => change(index, { scheme: select.value }) },
         ...names.map((name) => h("option", { selected: name === scheme }, name)),
       );
       const remove = h("button", { type: "button", "aria-label": `Remove exception ${index + 1}` }, "Remove");
@@ -168,7 +206,7 @@ export function startScheme() {
     else if (target.id === "pure") set({ pure: target.checked });
     else if (target.id === "backend") set({ backend: target.value });
     else if (target.id === "sink") set({ sink: target.value });
-    else return;
+    else if (!takeAdvanced(target)) return;
     // A new choice shows its estimate; the results stay one press away.
     if (["scheme", "format", "pure"].includes(target.name || target.id) && !state.converting) update({ result: null });
   });
@@ -180,12 +218,14 @@ export function startScheme() {
   $("pure").checked = state.settings.pure;
   $("backend").value = state.settings.backend;
   $("sink").value = state.settings.sink;
-  watch(["schemes", "checkpoint", "settings"], drawSchemes);
+  watch(["schemes", "checkpoint", "settings", "imatrix"], drawSchemes);
+  startAdvanced();
   watch(["schemes"], () => {
     drawFormats();
     drawOverrides();
+    drawTypes(types());
   });
-  watch(["checkpoint", "settings"], drawEstimate);
+  watch(["checkpoint", "settings", "imatrix"], drawEstimate);
   watch(["estimate", "estimateError"], markPatterns);
   watch(["probe", "estimate", "settings"], drawProbe);
 }

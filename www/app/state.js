@@ -10,6 +10,11 @@ const remembered = {
   format: "gguf",
   scheme: "Q4_0",
   pure: false,
+  /** Types of their own, or "" for the mix's. */
+  outputType: "",
+  tokenEmbeddingType: "",
+  splitBytes: "",
+  allowRequantize: false,
   /** @type {{ match: string, scheme: string }[]} */
   overrides: [],
   backend: "auto",
@@ -32,13 +37,15 @@ export const state = {
   settings: recall(),
   /** @type {import("../engine/index.js").Probe | null} */
   probe: null,
-  /** @type {{ format: string, scheme: string, bits: number, summary: string }[]} */
+  /** @type {import("../engine/index.js").SchemeChoice[]} */
   schemes: [],
   /** @type {import("../engine/index.js").Checkpoint | null} */
   checkpoint: null,
   /** Is the open checkpoint the bundled one? */
   demo: false,
-  /** @type {{ bytes: number } | null} the size of the chosen scheme's file */
+  /** Not remembered: it is a file. @type {import("../engine/index.js").Imatrix | null} */
+  imatrix: null,
+  /** @type {{ bytes: number, files: { name: string, bytes: number }[] } | null} the size of the chosen scheme's file */
   estimate: null,
   /** @type {any} why there is none */
   estimateError: null,
@@ -80,8 +87,19 @@ export function set(change) {
 
 /** The choice as the API takes it. */
 export function choice() {
-  const { format, scheme, pure, overrides } = state.settings;
-  return { format, scheme, pure, overrides: overrides.filter(({ match }) => match !== "") };
+  const { format, scheme, pure, overrides, outputType, tokenEmbeddingType, splitBytes, allowRequantize } =
+    state.settings;
+  return {
+    format,
+    scheme,
+    pure,
+    overrides: overrides.filter(({ match }) => match !== ""),
+    outputType: outputType || undefined,
+    tokenEmbeddingType: tokenEmbeddingType || undefined,
+    splitBytes: Number(splitBytes) || undefined,
+    allowRequantize,
+    imatrix: state.imatrix ?? undefined,
+  };
 }
 
 let loading;

@@ -231,7 +231,19 @@ export interface Checkpoint {
 export function openCheckpoint(source: Source, options?: OpenOptions): Promise<Checkpoint>;
 
 /** The formats and their schemes, as this build has them. */
-export function schemes(): Promise<{ format: string; scheme: string; bits: number; summary: string }[]>;
+export function schemes(): Promise<SchemeChoice[]>;
+
+export interface SchemeChoice {
+  format: string;
+  scheme: string;
+  /** The type of most matrices: what `outputType`, `tokenEmbeddingType` and `overrides` take. */
+  type: string;
+  /** Bits per weight of that type. */
+  bits: number;
+  /** What it is akin to, for a list: "Recommended", "K-quants" … */
+  group: string;
+  summary: string;
+}
 
 export interface LoadOptions extends OpenOptions {
   backend?: "auto" | "webgpu" | "simd";

@@ -19,6 +19,10 @@ let weightFiles;
 /** @type {import("./run.js").Runner | null} */
 let runner = null;
 
+/** A checkpoint's weights where they are in one file, and what that was called before safetensors. */
+const SINGLE = "model.safetensors";
+const OLDER = "pytorch_model.bin";
+
 /** What the builder was given, call by call: with it the page's thread builds the same checkpoint, to estimate sizes. */
 let recorded = [];
 
@@ -39,14 +43,20 @@ async function start() {
 
 /** Reads the header of a weight file, and no more of it than that. */
 async function readHeader(builder, name, signal) {
-  const reader = await place.open(name, { signal });
+  let reader = await place.open(name, { signal });
   try {
     for (;;) {
       const bytes = await reader.read();
       if (bytes === null) {
         throw new PhiquantError("truncated", `${name} ends within its header. Get the file again.`, { file: name });
       }
-      if (tell(builder, "pushHeader", name, reader.size ?? undefined, bytes) === undefined) return;
+      const need = tell(builder, "pushHeader", name, reader.size ?? undefined, bytes);
+      if (need === undefined) return;
+      // A zip archive is read from its end.
+      if (need.at !== undefined) {
+        reader.cancel();
+        reader = await place.open(name, { start: need.at, signal });
+      }
     }
   } finally {
     reader.cancel();
@@ -85,7 +95,16 @@ async function open({ source }, { signal, emit }) {
   weightFiles = place.weights && !gguf ? [place.weights] : guard(() => builder.weightFiles());
   for (const [i, name] of weightFiles.entries()) {
     throwIfAborted(signal);
-    await readHeader(builder, name, signal);
+    try {
+      await readHeader(builder, name, signal);
+    } catch (error) {
+      // A server does not say what it has: older repositories have this one.
+      if (name !== SINGLE || !["not-found", "missing-file"].includes(error.code)) throw error;
+      weightFiles[i] = OLDER;
+      await readHeader(builder, OLDER, signal).catch((other) => {
+        throw other.code === error.code ? error : other;
+      });
+    }
     meter.update({ tensors: i + 1, totalTensors: weightFiles.length });
   }
   checkpoint = guard(() => builder.finish());

@@ -18,10 +18,11 @@ export const OPTIONAL_TEXTS = [
   "chat_template.jinja",
   "chat_template.json",
   "model.safetensors.index.json",
+  "pytorch_model.bin.index.json",
 ];
 export const OPTIONAL_BLOBS = ["tokenizer.model"];
 
-const WEIGHTS = /\.(gguf|safetensors)$/i;
+const WEIGHTS = /\.(gguf|safetensors|bin)$/i;
 const REPOSITORY = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@[^\s]+)?$/;
 
 /**

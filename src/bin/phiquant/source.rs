@@ -19,6 +19,7 @@ const TEXTS: &[&str] = &[
     "chat_template.jinja",
     "chat_template.json",
     "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
 ];
 const BLOBS: &[&str] = &["tokenizer.model"];
 /// Larger ones are not what their name says.
@@ -42,8 +43,8 @@ impl Source {
         let alone = file_name(&here).filter(|_| !is_folder);
         match &alone {
             Some(name) if name.ends_with(".gguf") => builder.add_name(name),
-            Some(name) if !name.ends_with(".safetensors") => {
-                let what = "this is neither a folder nor a .gguf or .safetensors file";
+            Some(name) if !name.ends_with(".safetensors") && !name.ends_with(".bin") => {
+                let what = "this is neither a folder nor a .gguf, .safetensors or .bin file";
                 return Err(Error::new(ErrorKind::BadOption, what).in_file(path.to_string_lossy()));
             }
             _ => add_folder(&mut builder, &folder)?,
@@ -126,7 +127,10 @@ fn read_header(builder: &mut Builder, folder: &Path, name: &str) -> Result<()> {
     })?;
     let size = file.metadata().map_err(|error| io(&error, &path))?.len();
     let (mut need, mut bytes) = (Need::More(1), Vec::new());
-    while let Need::More(_) = need {
+    while need != Need::Nothing {
+        if let Need::At(place) = need {
+            file.seek(SeekFrom::Start(place)).map_err(|error| io(&error, &path))?;
+        }
         bytes.clear();
         file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(|error| io(&error, &path))?;
         if bytes.is_empty() {

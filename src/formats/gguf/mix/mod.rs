@@ -110,6 +110,17 @@ impl Mix {
         matches!(self.base, "F32" | "F16" | "BF16")
     }
 
+    /// What a person finds it under: the few that are worth trying first, or its kind.
+    pub fn group(&self) -> &'static str {
+        match self.name {
+            "Q8_0" | "Q6_K" | "Q5_K_M" | "Q4_K_M" | "Q4_0" | "IQ4_XS" | "Q3_K_M" => "Recommended",
+            _ if self.is_plain() => "Not quantized",
+            _ if self.base.starts_with("TQ") || self.base == "MXFP4" => "For models made for them",
+            _ if self.base.ends_with("_K") => "K-quants",
+            _ => "Blocks of 32",
+        }
+    }
+
     /// Every scheme that it names.
     pub fn schemes(&self) -> impl Iterator<Item = &'static str> {
         let rules = self.rules.iter().flat_map(|rules| rules.iter()).map(|rule| rule.scheme);
