@@ -360,21 +360,12 @@ impl<T: Levels> Kernel for Tiles<T> {
                 continue;
             }
             let panel = Self::unpack(&mut scratch.panel, tile, cols);
-            let mut t = 0;
-            while t < tokens {
-                let together = if t + GROUP <= tokens { GROUP } else { 1 };
-                let sums = match together {
-                    GROUP => multiply::<T, GROUP>(panel, &scratch.x, t, cols),
-                    _ => {
-                        let [sums] = multiply::<T, 1>(panel, &scratch.x, t, cols);
-                        [sums; GROUP]
-                    }
-                };
-                for (t, sums) in (t..t + together).zip(&sums) {
-                    out[t * rows + first..][..count].copy_from_slice(&sums[..count]);
-                }
-                t += together;
-            }
+            let meet = match (T::SPEC.mins, Self::PARTS) {
+                (false, _) => meet::<0>,
+                (true, 1) => meet::<1>,
+                (true, _) => meet::<2>,
+            };
+            meet(panel, &scratch.x, rows, first, count, out);
         }
     }
 }
@@ -388,12 +379,36 @@ const GROUP: usize = 4;
 #[derive(Default)]
 pub struct Panel(Vec<Unpacked>);
 
+/// A panel times every token. `MINS`: minimums that a row has in a block; `first`, `count`: the panel's rows among `rows`.
+fn meet<const MINS: usize>(
+    panel: &[Unpacked],
+    x: &Activations,
+    rows: usize,
+    first: usize,
+    count: usize,
+    out: &mut [f32],
+) {
+    let mut take = |t: usize, sums: &[[f32; TILE]]| {
+        for (t, sums) in (t..).zip(sums) {
+            out[t * rows + first..][..count].copy_from_slice(&sums[..count]);
+        }
+    };
+    let tokens = x.scales.len() / panel.len();
+    let together = tokens / GROUP * GROUP;
+    for t in (0..together).step_by(GROUP) {
+        take(t, &multiply::<GROUP, MINS>(panel, x, t));
+    }
+    for t in together..tokens {
+        take(t, &multiply::<1, MINS>(panel, x, t));
+    }
+}
+
 /// A panel times `T` tokens, the first being `t`.
-fn multiply<L: Levels, const T: usize>(panel: &[Unpacked], x: &Activations, t: usize, cols: usize) -> [[f32; TILE]; T] {
+fn multiply<const T: usize, const MINS: usize>(panel: &[Unpacked], x: &Activations, t: usize) -> [[f32; TILE]; T] {
     let mut sums = [[f32x4_splat(0.0); 2]; T];
     for (n, block) in panel.iter().enumerate() {
         let levels: [&[i16; BLOCK]; T] = core::array::from_fn(|i| {
-            let at = (t + i) * cols + n * BLOCK;
+            let at = ((t + i) * panel.len() + n) * BLOCK;
             x.levels[at..at + BLOCK].try_into().expect("a block")
         });
         let mut products = [[i32x4_splat(0); 2]; T];
@@ -411,10 +426,10 @@ fn multiply<L: Levels, const T: usize>(panel: &[Unpacked], x: &Activations, t: u
             for (half, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
                 *sum = accumulate(*sum, product, load_floats(&block.scales, half), f32x4_splat(x_scale));
             }
-            if L::SPEC.mins {
+            if MINS > 0 {
                 let [a, b] = x.sums[(t + i) * panel.len() + n];
-                let both = if L::SPEC.sub == LEAST { [Some(a), Some(b)] } else { [Some(a + b), None] };
-                for (mins, x_sums) in block.mins.iter().zip(both.into_iter().flatten()) {
+                let x_sums = if MINS == 1 { [a + b, 0] } else { [a, b] };
+                for (mins, x_sums) in block.mins.iter().zip(x_sums).take(MINS) {
                     let x_sum = x_sum(x_scale, x_sums);
                     for (half, sum) in sums.iter_mut().enumerate() {
                         *sum = f32x4_add(*sum, f32x4_mul(load_floats(mins, half), x_sum));
