@@ -3,12 +3,14 @@
 //! `scalar.rs` defines the order of arithmetic, `simd128.rs` keeps it. What is not in `simd128.rs` are loops without
 //! reductions, which the compiler vectorizes in every build.
 
+mod attention;
 pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
 
-use crate::engine::{Attention, Norm, Routing};
+use crate::engine::{Norm, Routing};
 use crate::quant::Kernels;
+pub use attention::{append, attention};
 
 /// Calls the function of that name in the module beside the caller that `kernels` asks for.
 macro_rules! dispatch {
@@ -20,6 +22,7 @@ macro_rules! dispatch {
         }
     };
 }
+use dispatch;
 
 /// `Σ a·b`, in 16 partial sums: element i goes to partial sum i mod 16, and they are added in halves.
 pub fn dot(kernels: Kernels, a: &[f32], b: &[f32]) -> f32 {
@@ -108,52 +111,6 @@ pub fn combine(x: &[f32], weights: &[f32], out: &mut [f32]) {
     for (x, weight) in x.chunks_exact(out.len()).zip(weights) {
         for (out, x) in out.iter_mut().zip(x) {
             *out += weight * x;
-        }
-    }
-}
-
-/// Copies the batch's keys and values into the cache, which is `[kv_heads, context, head_dim]`: attention then reads one
-/// head's keys in one stream.
-pub fn append(qkv: &[f32], tokens: usize, position: usize, shape: &Attention, keys: &mut [f32], values: &mut [f32]) {
-    let Attention { heads, kv_heads, head_dim, .. } = *shape;
-    let context = keys.len() / (kv_heads * head_dim);
-    for (t, row) in qkv.chunks_exact(shape.qkv()).take(tokens).enumerate() {
-        let (k, v) = row[heads * head_dim..].split_at(kv_heads * head_dim);
-        for head in 0..kv_heads {
-            let (from, to) = (head * head_dim, (head * context + position + t) * head_dim);
-            keys[to..][..head_dim].copy_from_slice(&k[from..][..head_dim]);
-            values[to..][..head_dim].copy_from_slice(&v[from..][..head_dim]);
-        }
-    }
-}
-
-/// `out[t] = softmax(q·k / sqrt(head_dim))·v` over the tokens that each token sees. `scores` is scratch.
-#[allow(clippy::too_many_arguments)]
-pub fn attention(
-    kernels: Kernels,
-    qkv: &[f32],
-    tokens: usize,
-    position: usize,
-    shape: &Attention,
-    keys: &[f32],
-    values: &[f32],
-    out: &mut [f32],
-    scores: &mut Vec<f32>,
-) {
-    let Attention { heads, kv_heads, head_dim, window } = *shape;
-    let stride = keys.len() / kv_heads; // from one head's keys to the next one's
-    for (t, (row, out)) in qkv.chunks_exact(shape.qkv()).zip(out.chunks_exact_mut(heads * head_dim)).enumerate() {
-        if t == tokens {
-            break;
-        }
-        let end = position + t + 1;
-        let first = window.map_or(0, |window| end.saturating_sub(window));
-        scores.resize(end - first, 0.0);
-        for head in 0..heads {
-            let q = &row[head * head_dim..][..head_dim];
-            let seen = head / (heads / kv_heads) * stride + first * head_dim;
-            let (k, v) = (&keys[seen..][..scores.len() * head_dim], &values[seen..][..scores.len() * head_dim]);
-            dispatch!(kernels, attend(q, k, v, scores, &mut out[head * head_dim..][..head_dim]));
         }
     }
 }

@@ -39,33 +39,6 @@ pub fn reduce(mut sums: [f32; LANES]) -> f32 {
     sums[0]
 }
 
-/// One head of one token: `out = Σ softmax(q·k / sqrt(head_dim)) · v` over `scores.len()` keys and values.
-pub fn attend(q: &[f32], keys: &[f32], values: &[f32], scores: &mut [f32], out: &mut [f32]) {
-    let scale = 1.0 / (q.len() as f32).sqrt();
-    let mut max = f32::NEG_INFINITY;
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(q.len())) {
-        *score = dot(q, key) * scale;
-        max = max.max(*score);
-    }
-    let mut sums = [0.0; LANES];
-    for scores in scores.chunks_mut(LANES) {
-        for (score, sum) in scores.iter_mut().zip(&mut sums) {
-            *score = exp(*score - max);
-            *sum += *score;
-        }
-    }
-    out.fill(0.0);
-    for (score, value) in scores.iter().zip(values.chunks_exact(out.len())) {
-        for (out, value) in out.iter_mut().zip(value) {
-            *out += score * value;
-        }
-    }
-    let norm = 1.0 / reduce(sums);
-    for out in out {
-        *out *= norm;
-    }
-}
-
 /// Coefficients of exp on ±ln(2)/2, the highest power first: Moshier's Cephes library, `expf`.
 pub const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 /// 1.5·2^23: adding it rounds to an integer, which then stands in the lowest bits.

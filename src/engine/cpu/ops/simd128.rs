@@ -4,24 +4,24 @@ use super::scalar::{EXP, EXP_MAGIC, EXP_RANGE, LANES, LN2};
 use core::arch::wasm32::*;
 
 /// Vectors of partial sums.
-const VECTORS: usize = LANES / 4;
+pub(super) const VECTORS: usize = LANES / 4;
 
 #[inline(always)]
-fn load(x: &[f32; LANES], vector: usize) -> v128 {
+pub(super) fn load(x: &[f32; LANES], vector: usize) -> v128 {
     let x = &x[4 * vector..][..4];
     // SAFETY: four readable f32; v128_load needs no alignment.
     unsafe { v128_load(x.as_ptr().cast()) }
 }
 
 #[inline(always)]
-fn store(x: &mut [f32; LANES], vector: usize, v: v128) {
+pub(super) fn store(x: &mut [f32; LANES], vector: usize, v: v128) {
     let x = &mut x[4 * vector..][..4];
     // SAFETY: four writable f32; v128_store needs no alignment.
     unsafe { v128_store(x.as_mut_ptr().cast(), v) }
 }
 
 /// `rest`, padded with zeros: they add nothing to a partial sum.
-fn pad<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
+pub(super) fn pad<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
     let mut padded = [T::default(); LANES];
     padded[..rest.len()].copy_from_slice(rest);
     padded
@@ -68,66 +68,14 @@ pub fn sum(x: &[f32]) -> f32 {
 
 /// The sum of the partial sums, in halves.
 #[inline(always)]
-fn reduce(sums: [v128; VECTORS]) -> f32 {
+pub(super) fn reduce(sums: [v128; VECTORS]) -> f32 {
     let quarter = f32x4_add(f32x4_add(sums[0], sums[2]), f32x4_add(sums[1], sums[3]));
     let half = f32x4_add(quarter, i64x2_shuffle::<1, 1>(quarter, quarter));
     f32x4_extract_lane::<0>(half) + f32x4_extract_lane::<1>(half)
 }
 
-pub fn attend(q: &[f32], keys: &[f32], values: &[f32], scores: &mut [f32], out: &mut [f32]) {
-    let (width, count) = (q.len(), scores.len());
-    assert!(out.len() == width && keys.len() == count * width && values.len() == count * width);
-    let scale = 1.0 / (width as f32).sqrt();
-    let mut max = f32::NEG_INFINITY;
-    for (score, key) in scores.iter_mut().zip(keys.chunks_exact(width)) {
-        *score = dot(q, key) * scale;
-        max = max.max(*score);
-    }
-
-    let mut sums = [f32x4_splat(0.0); VECTORS];
-    let max = f32x4_splat(max);
-    let (chunks, rest) = scores.as_chunks_mut();
-    for chunk in chunks {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let e = exp(f32x4_sub(load(chunk, i), max));
-            store(chunk, i, e);
-            *sum = f32x4_add(*sum, e);
-        }
-    }
-    let mut padded = pad(rest);
-    for i in 0..VECTORS {
-        let e = exp(f32x4_sub(load(&padded, i), max));
-        store(&mut padded, i, e);
-    }
-    rest.copy_from_slice(&padded[..rest.len()]);
-    padded = pad(rest);
-    for (i, sum) in sums.iter_mut().enumerate() {
-        *sum = f32x4_add(*sum, load(&padded, i));
-    }
-    let norm = 1.0 / reduce(sums);
-
-    let (chunks, rest) = out.as_chunks_mut();
-    let at_rest = width - rest.len();
-    for (n, out) in chunks.iter_mut().enumerate() {
-        let mut sums = [f32x4_splat(0.0); VECTORS];
-        for (value, score) in values.chunks_exact(width).zip(&*scores) {
-            let value = value[n * LANES..].first_chunk().expect("as long as out");
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = f32x4_add(*sum, f32x4_mul(f32x4_splat(*score), load(value, i)));
-            }
-        }
-        for (i, sum) in sums.into_iter().enumerate() {
-            store(out, i, f32x4_mul(sum, f32x4_splat(norm)));
-        }
-    }
-    for (d, out) in rest.iter_mut().enumerate() {
-        let terms = values.chunks_exact(width).zip(&*scores);
-        *out = terms.fold(0.0, |sum, (value, score)| sum + score * value[at_rest + d]) * norm;
-    }
-}
-
 #[inline(always)]
-fn exp(x: v128) -> v128 {
+pub(super) fn exp(x: v128) -> v128 {
     let x = f32x4_min(f32x4_max(x, f32x4_splat(EXP_RANGE[0])), f32x4_splat(EXP_RANGE[1]));
     let shifted = f32x4_add(f32x4_mul(x, f32x4_splat(std::f32::consts::LOG2_E)), f32x4_splat(EXP_MAGIC));
     let n = f32x4_sub(shifted, f32x4_splat(EXP_MAGIC));
