@@ -185,11 +185,13 @@ fn error<const N: usize, const ABSOLUTE: bool>(
     scale: [v128; PAIR],
     min: [v128; PAIR],
 ) -> [v128; PAIR] {
+    // Hidden from the compiler, which would otherwise make the constant anew in every turn.
+    let magnitude = u32x4_splat(core::hint::black_box(!SIGN));
     let mut sum = [f32x4_splat(0.0); PAIR];
     for ((x, w), level) in groups.x.iter().zip(&groups.weights).zip(levels) {
         for v in 0..PAIR {
             let difference = f32x4_sub(f32x4_add(f32x4_mul(scale[v], level[v]), min[v]), x[v]);
-            let size = if ABSOLUTE { f32x4_abs(difference) } else { f32x4_mul(difference, difference) };
+            let size = if ABSOLUTE { v128_and(difference, magnitude) } else { f32x4_mul(difference, difference) };
             sum[v] = f32x4_add(sum[v], f32x4_mul(w[v], size));
         }
     }
