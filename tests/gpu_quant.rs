@@ -1,5 +1,5 @@
-//! The quantizers in WGSL against the scalar definitions: equal bytes on every input, from every source type. Runs natively
-//! and, by `tests/wasm_gpu.rs`, in a browser.
+//! The quantizers in WGSL against the scalar definitions, from every source type: equal bytes on every input, searches apart,
+//! which may differ in a block of a thousand. Runs natively and, by `tests/wasm_gpu.rs`, in a browser.
 
 #![cfg(not(target_arch = "wasm32"))]
 

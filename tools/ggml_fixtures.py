@@ -6,7 +6,7 @@
 Inputs are not stored: each is a named distribution made of integers alone (a counter-based hash, fields of its bits,
 powers of two), so that Rust makes the same bits; `generate` here and in tests/quant_common/generate.rs are twins. The
 function called is ggml_quantize_chunk of libggml-base, as llama-quantize calls it, through ctypes. A build whose compiler contracts
-a·b + c to a fused operation writes other bytes in Q4_0 and Q6_K: the header of the output records whether this one holds
+a·b + c to a fused operation writes other bytes in most types (docs/formats.md has figures): the header of the output records whether this one holds
 any FMA instruction (it needs `objdump`).
 """
 
