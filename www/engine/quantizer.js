@@ -34,7 +34,8 @@ connect(/** @type {any} */ (self), {
     let fault = null;
     let backend = "simd128";
     let sums;
-    if (wanted && gpu && weights >= SMALL && gpu.supports(from, to)) {
+    // The shaders know nothing of importance.
+    if (wanted && gpu && !importance && weights >= SMALL && gpu.supports(from, to)) {
       try {
         sums = await guard(() => gpu.convert(from, to, cols, source, out));
         backend = "webgpu";
