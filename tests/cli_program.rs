@@ -108,6 +108,26 @@ fn the_demo_answers_before_and_after_quantizing() {
 }
 
 #[test]
+fn every_family_goes_through_a_gguf() {
+    for family in ["phi2", "phi3", "phimoe"] {
+        let folder = folder(family);
+        let (checkpoint, gguf) = (folder.join("tiny"), folder.join("tiny.gguf"));
+        ok(&["synthesize", text(&checkpoint), "--size", "tiny", "--family", family]);
+        let say = |model: &Path| ok(&["run", text(model), "--prompt", "t t t", "--raw", "-n", "12"])["tokens"].clone();
+        let quantize = |scheme: &str| ok(&["quantize", text(&checkpoint), "--scheme", scheme, "--output", text(&gguf)]);
+        quantize("BF16");
+        let said = say(&checkpoint);
+        assert_eq!(say(&gguf), said, "{family}: BF16 holds every bit");
+        assert!(!said.as_array().unwrap().is_empty(), "{family}");
+        // Of several types within a layer.
+        let report = quantize("Q4_K_M")["report"]["tensors"].clone();
+        let schemes = |scheme: &str| report.as_array().unwrap().iter().filter(|it| it["scheme"] == scheme).count();
+        assert!(schemes("Q4_K") > 0 && schemes("Q6_K") > 0, "{family}");
+        assert!(!say(&gguf).as_array().unwrap().is_empty(), "{family}");
+    }
+}
+
+#[test]
 fn a_fault_leaves_nothing_behind() {
     let folder = folder("faults");
     let checkpoint = folder.join("tiny");

@@ -39,7 +39,11 @@ pub(super) fn plan(checkpoint: &Checkpoint, options: &Options) -> Result<Plan> {
     };
     let config = &checkpoint.config;
     if config.heads * config.head_dim != config.hidden {
-        bail!(Unsupported, "head_dim · num_attention_heads is not hidden_size, which llama.cpp's phi3 cannot have");
+        bail!(
+            Unsupported,
+            "head_dim · num_attention_heads is not hidden_size, which llama.cpp's {} cannot have",
+            config.family.gguf()
+        );
     }
     let mut notices = checkpoint.notices.clone();
     let mut outputs = outputs(checkpoint, mix, options, &mut notices)?;

@@ -121,7 +121,11 @@ pub fn metadata(config: &Config, file_type: u32) -> Metadata {
     ]);
     let eps = Value::F32(config.norm_eps);
     if config.family == Family::Phi2 {
-        // llama.cpp's phi2 takes a rotation to the base of 10 000 for granted, and puts no token before a text.
+        // The converter has no base of the rotation here: every Phi-2 has llama.cpp's own, 10 000.
+        if config.rope.theta != 10_000.0 {
+            keys.push(key("rope.freq_base", Value::F32(config.rope.theta)));
+        }
+        // llama.cpp puts no token before a text.
         let no_bos = ("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(false));
         let (eps, dim) = (key("attention.layer_norm_epsilon", eps), size("rope.dimension_count", config.rope.dim));
         keys.extend([eps, dim, file_type, no_bos]);
