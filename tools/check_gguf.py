@@ -91,8 +91,8 @@ def main():
         ids = tokenizer.encode(text, add_special_tokens=False)
         cases.append((text, ids, expected_tokens(model, ids, arguments.tokens, stop)))
 
-    # llama.cpp chooses LongRoPE's factors by the context that it makes room for, transformers by the tokens so far: within
-    # the original context both take the short ones.
+    # llama.cpp chooses LongRoPE's factors by the context that it makes room for, in steps of 256, transformers by the tokens so
+    # far: within an original context of 256 tokens or more both take the short ones.
     context = min(512, model.config.original_max_position_embeddings)
     with tempfile.TemporaryDirectory() as temporary:
         files = list(arguments.gguf)
