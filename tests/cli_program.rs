@@ -175,7 +175,11 @@ fn wrong_options_say_which() {
     let quantize = |extra: &[&'static str]| [&["quantize", DEMO, "--output", text(&out)][..], extra].concat();
     check(&quantize(&["--scheme", "Q9_9"]), "bad-option", 2, "Q4_0");
     check(&quantize(&["--scheme", "Q4_0", "--format", "zip"]), "bad-option", 2, "gguf");
-    check(&quantize(&["--scheme", "Q4_0", "--override", "x"]), "bad-option", 2, "REGEX=SCHEME");
+    check(&quantize(&["--scheme", "Q4_0", "--override", "x"]), "bad-option", 2, "REGEX=TYPE");
+    check(&quantize(&["--scheme", "Q4_0", "--fit", "2G"]), "bad-option", 2, "--fit");
+    check(&quantize(&["--fit", "2 miles"]), "bad-option", 2, "--fit");
+    check(&quantize(&["--fit", "10k"]), "target-too-small", 1, "smallest");
+    check(&quantize(&["--scheme", "Q2_K_S"]), "needs-importance", 1, "importance matrix");
     check(&quantize(&["--scheme", "Q4_0", "--threads", "0"]), "bad-option", 2, "--threads");
     check(&["run", "/nothing/there", "--prompt", "x"], "missing-file", 1, "");
     check(&["run", DEMO, "--prompt", "x", "--temperature", "-1"], "bad-option", 2, "temperature");
@@ -189,6 +193,30 @@ fn wrong_options_say_which() {
     assert!(words.starts_with("error: ") && words.trim_end().ends_with("[missing-file]"), "{words}");
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_matrix_a_limit_and_a_size_make_the_files_of_llama_cpp() {
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf/tiny-phi3-spm");
+    let known: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{checkpoint}/quantized.json")).unwrap()).unwrap();
+    let out = folder("matrix");
+    let imatrix = format!("{checkpoint}/imatrix.gguf");
+    let quantize = |extra: &[&str]| {
+        let words = [&["quantize", checkpoint, "--sha256", "--output", text(&out)][..], extra].concat();
+        ok(&words)["files"].as_array().unwrap().clone()
+    };
+    let files = quantize(&["--scheme", "Q2_K_S", "--imatrix", &imatrix]);
+    assert_eq!(files[0]["sha256"], known["quantized"]["--imatrix imatrix.gguf Q2_K_S"]);
+    let (limit, parts) = known["split F32"].as_object().unwrap().iter().next().unwrap();
+    let files = quantize(&["--scheme", "F32", "--split-max-size", limit]);
+    assert!(files.len() > 1 && files.iter().map(|file| &file["sha256"]).eq(parts.as_object().unwrap().values()));
+    // Opened by one of its parts.
+    let second = files[1]["path"].as_str().unwrap();
+    let again = ok(&["quantize", second, "--scheme", "Q4_0", "--sha256", "--output", text(&out.join("again.gguf"))]);
+    assert_eq!(again["files"][0]["sha256"], quantize(&["--scheme", "Q4_0"])[0]["sha256"]);
+    let fitting = quantize(&["--fit", "150k"]);
+    assert!(fitting[0]["bytes"].as_u64().unwrap() <= 150_000 && fitting[0]["name"] != again["files"][0]["name"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
     python tools/check_gguf.py CHECKPOINT --phiquant target/release/phiquant     (makes F32 and F16 files itself)
     python tools/check_gguf.py CHECKPOINT --gguf FILE …                          (checks files that are there)
 
+Of each file that it makes itself it also checks one that is cut into parts, which llama.cpp opens by the first.
+
 Prompts are given as ids, by the checkpoint's own tokenizer, so that the weights are compared alone; then the chat
 template's rendering is tokenized by llama.cpp from the file, and must give those ids. Ends non-zero on a difference.
 Needs torch, transformers and llama-cpp-python (used: 2.15.0, 5.23.0, 0.3.36).
@@ -100,7 +102,12 @@ def main():
             out = Path(temporary) / f"{scheme}.gguf"
             command = [arguments.phiquant, "quantize", arguments.checkpoint, "--format", "gguf", "--scheme", scheme]
             subprocess.run([*command, "--output", out], check=True)
-            files.append(out)
+            parts = Path(temporary) / f"{scheme}-parts"
+            limit = str(max(1, out.stat().st_size // 3))
+            subprocess.run([*command, "--output", parts, "--split-max-size", limit], check=True)
+            first, *others = sorted(parts.iterdir())
+            assert others, f"{first} is not cut"
+            files += [out, first]
         if not files:
             parser.error("say --phiquant or --gguf")
         differ = sum(check(path, cases, arguments.tokens, stop, context) for path in files)

@@ -65,7 +65,8 @@ class Conversion {
     this.failure = null;
     /** @type {Map<object, { rows: number, weights: number, squared: number, original: number, max: number, backends: Set<string> }>} */
     this.tallies = new Map();
-    this.reports = [];
+    /** @type {Map<object, any>} by task: a tensor of several parts has a report for each */
+    this.reports = new Map();
     /** Tasks to do again on the CPU. */
     this.redo = new Set();
     this.attempts = new Map();
@@ -257,8 +258,8 @@ class Conversion {
       max: tally.max,
       backend: [...tally.backends].sort().reverse().join("+") || this.backend,
     };
-    this.reports.push(report);
-    this.meter.update({ tensors: this.reports.length }, { report });
+    this.reports.set(task, report);
+    this.meter.update({ tensors: this.reports.size }, { report });
   }
 
   /** The whole tensor is done again on the CPU, from the source. */
@@ -267,7 +268,7 @@ class Conversion {
     const tally = this.tallies.get(task);
     this.redo.add(task);
     this.done -= (tally.rows * (task.end - task.start)) / task.rows;
-    this.reports = this.reports.filter((report) => report.output !== task.output);
+    this.reports.delete(task);
   }
 
   gpuFailed({ code, message }, task) {
@@ -314,12 +315,10 @@ class Conversion {
     for (const [i, { name, file }] of done.entries()) {
       files.push({ name, bytes: file.size, sha256: hashes[i] ?? (await hashBlob(this.wasm, file)), file });
     }
-    const order = new Map(this.plan.tasks.map((task, i) => [task.output, i]));
-    this.reports.sort((a, b) => order.get(a.output) - order.get(b.output));
     return {
       files,
       report: {
-        tensors: this.reports,
+        tensors: this.plan.tasks.map((task) => this.reports.get(task)),
         seconds: (performance.now() - this.began) / 1000,
         backend: this.backend,
         reason: this.reason,

@@ -198,3 +198,75 @@ fn parse(flags: u64, method: u64, mut numbers: [u64; 3], name: &[u8], mut extra:
     }
     Ok(Line { name: name.to_owned(), offset, size, described: flags & 8 != 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of the directory as torch writes it, in 64 bits where 32 are too few.
+    fn line(name: &str, size: u64, offset: u64) -> Vec<u8> {
+        let wide = u64::from(u32::MAX);
+        let mut extra = Vec::new();
+        if size >= wide {
+            extra.extend([size.to_le_bytes(), size.to_le_bytes()].concat());
+        }
+        if offset >= wide {
+            extra.extend(offset.to_le_bytes());
+        }
+        if !extra.is_empty() {
+            extra.splice(0..0, [1, 0, extra.len() as u8, 0]);
+        }
+        let mut bytes = vec![0; 46];
+        bytes[..4].copy_from_slice(b"PK\x01\x02");
+        bytes[8..10].copy_from_slice(&2056u16.to_le_bytes());
+        for at in [20, 24] {
+            bytes[at..at + 4].copy_from_slice(&(size.min(wide) as u32).to_le_bytes());
+        }
+        bytes[42..46].copy_from_slice(&(offset.min(wide) as u32).to_le_bytes());
+        bytes[28..30].copy_from_slice(&(name.len() as u16).to_le_bytes());
+        bytes[30..32].copy_from_slice(&(extra.len() as u16).to_le_bytes());
+        [bytes, name.as_bytes().to_vec(), extra].concat()
+    }
+
+    /// The places of torch.save({'a': zeros(3), 'big': zeros(2200000000, dtype=float16), 'z': ones(5), 'y': ones(7).half()}, …),
+    /// torch 2.15.0: 4.4 GB.
+    #[test]
+    fn records_beyond_four_gigabytes() {
+        let lines = [
+            ("x/data.pkl", 365, 0),
+            ("x/data/0", 12, 790),
+            ("x/data/1", 4_400_000_000, 924),
+            ("x/data/2", 20, 4_400_001_048),
+            ("x/data/3", 14, 4_400_001_196),
+            ("x/version", 2, 4_400_001_318),
+        ];
+        let directory: Vec<u8> = lines.iter().flat_map(|(name, size, offset)| line(name, *size, *offset)).collect();
+        // The second record's place shows that the descriptor's length is found out: behind it lies one of 16 bytes.
+        let archive = Archive::read(&directory, lines.len() as u64, 4_400_001_434);
+        // What lay between the first two is missing here, so the first one's end is not known.
+        assert_eq!(archive.err().map(|e| e.kind), Some(crate::ErrorKind::Unsupported));
+        let rest: Vec<u8> = lines[1..].iter().flat_map(|(name, size, offset)| line(name, *size, *offset)).collect();
+        let archive = Archive::read(&rest, 5, 4_400_001_434).unwrap();
+        assert_eq!(archive.storage("0"), Some(896..908));
+        assert_eq!(archive.storage("1"), Some(1024..4_400_001_024));
+        assert_eq!(archive.storage("2"), Some(4_400_001_152..4_400_001_172));
+        assert_eq!(archive.storage("3"), Some(4_400_001_280..4_400_001_294));
+        assert_eq!(archive.storage("4"), None);
+        assert_eq!(archive.pickle().unwrap_err().kind, crate::ErrorKind::BadHeader);
+
+        // The end of such a file: zip64's record, its locator, and a record whose numbers are all ones.
+        let mut end = vec![0u8; 56];
+        end[..4].copy_from_slice(b"PK\x06\x06");
+        end[32..40].copy_from_slice(&5u64.to_le_bytes());
+        end[40..48].copy_from_slice(&(rest.len() as u64).to_le_bytes());
+        end[48..56].copy_from_slice(&4_400_001_434u64.to_le_bytes());
+        let place = 4_400_001_434 + rest.len() as u64;
+        let locator = [&b"PK\x06\x07\0\0\0\0"[..], &place.to_le_bytes(), &1u32.to_le_bytes()].concat();
+        let last = [&b"PK\x05\x06\0\0\0\0"[..], &[0xff; 12], &[0; 2]].concat();
+        let tail = [rest.clone(), end, locator, last].concat();
+        let start = 4_400_001_434;
+        let reader = EndReader::new(start + tail.len() as u64).unwrap();
+        let directory = reader.read(start, &tail).unwrap();
+        assert_eq!((directory.span, directory.records), (start..place, 5));
+    }
+}
