@@ -10,6 +10,8 @@ pub mod activations;
 pub mod float;
 #[cfg(target_feature = "simd128")]
 pub mod forms;
+#[cfg(target_feature = "simd128")]
+pub mod panel;
 pub mod scalar;
 #[cfg(target_feature = "simd128")]
 pub mod simd128;
@@ -52,7 +54,7 @@ pub struct Scratch {
     pub row: scalar::Row,
     pub floats: Vec<f32>,
     #[cfg(target_feature = "simd128")]
-    pub panel: simd128::Panel,
+    pub panel: panel::Panel,
     /// Attention's scores.
     pub scores: Vec<f32>,
 }

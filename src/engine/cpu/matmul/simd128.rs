@@ -22,6 +22,8 @@
 //! ```
 
 use super::activations::{Activations, INFINITY, MAGIC, scale};
+use super::panel::simd128::{meet, store_levels};
+use super::panel::{Panel, Unpacked};
 use super::{BLOCK, Kernel, Scratch, forms};
 use crate::engine::levels::{Half, LEAST, Levels, Parts};
 use crate::quant::Kernels;
@@ -55,17 +57,6 @@ impl Columns<'_> {
         // SAFETY: two levels stand there, says the caller; no alignment is needed.
         unsafe { v128_load32_splat(self.levels.as_ptr().add(at).cast()) }
     }
-}
-
-/// A tile's block, ready to be multiplied.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-pub struct Unpacked {
-    /// `[pair][row][2]`, sub-blocks' factors included.
-    levels: [i16; LEVELS],
-    scales: [f32; TILE],
-    /// Of each half of the block; unused where the type has none.
-    mins: [[f32; TILE]; 2],
 }
 
 // Checks in each load stay in the code wherever a loop is not unrolled; an arrangement of Q6_K with them ran at a third of
@@ -118,18 +109,18 @@ pub fn widen_f16(bits: v128) -> v128 {
 
 /// `sums + (scales · x_scale) · block`: the definition's order of products.
 #[inline(always)]
-fn accumulate(sum: v128, block: v128, scales: v128, x_scale: v128) -> v128 {
+pub fn accumulate(sum: v128, block: v128, scales: v128, x_scale: v128) -> v128 {
     f32x4_add(sum, f32x4_mul(f32x4_mul(scales, x_scale), f32x4_convert_i32x4(block)))
 }
 
 /// What a minimum is multiplied by: a half's, or both halves' activations.
 #[inline(always)]
-fn x_sum(scale: f32, sum: i32) -> v128 {
+pub fn x_sum(scale: f32, sum: i32) -> v128 {
     f32x4_splat(scale * sum as f32)
 }
 
 #[inline(always)]
-fn floats(sums: [v128; 2]) -> [f32; TILE] {
+pub fn floats(sums: [v128; 2]) -> [f32; TILE] {
     // SAFETY: two vectors are eight f32.
     unsafe { core::mem::transmute::<[v128; 2], [f32; TILE]>(sums) }
 }
@@ -306,8 +297,7 @@ impl<T: Levels> Tiles<T> {
     }
 
     fn unpack<'a>(panel: &'a mut Panel, tile: &[u8], cols: usize) -> &'a [Unpacked] {
-        let empty = Unpacked { levels: [0; LEVELS], scales: [0.0; TILE], mins: [[0.0; TILE]; 2] };
-        panel.0.resize(cols / BLOCK, empty);
+        panel.0.resize(cols / BLOCK, Unpacked::ZERO);
         for (unit, blocks) in tile.chunks_exact(Self::BYTES).zip(panel.0.chunks_exact_mut(Self::BLOCKS)) {
             Self::unpack_unit(unit, blocks);
         }
@@ -372,104 +362,6 @@ impl<T: Levels> Kernel for Tiles<T> {
 
 /// Below so many tokens unpacking does not pay.
 const FEW: usize = 3;
-/// Tokens that meet a panel together: two vectors of sums each, and the machine has sixteen.
-const GROUP: usize = 4;
-
-/// A tile, unpacked.
-#[derive(Default)]
-pub struct Panel(Vec<Unpacked>);
-
-/// A panel times every token. `MINS`: minimums that a row has in a block; `first`, `count`: the panel's rows among `rows`.
-fn meet<const MINS: usize>(
-    panel: &[Unpacked],
-    x: &Activations,
-    rows: usize,
-    first: usize,
-    count: usize,
-    out: &mut [f32],
-) {
-    let mut take = |t: usize, sums: &[[f32; TILE]]| {
-        for (t, sums) in (t..).zip(sums) {
-            out[t * rows + first..][..count].copy_from_slice(&sums[..count]);
-        }
-    };
-    let tokens = x.scales.len() / panel.len();
-    let together = tokens / GROUP * GROUP;
-    for t in (0..together).step_by(GROUP) {
-        take(t, &multiply::<GROUP, MINS>(panel, x, t));
-    }
-    for t in together..tokens {
-        take(t, &multiply::<1, MINS>(panel, x, t));
-    }
-}
-
-/// A panel times `T` tokens, the first being `t`.
-fn multiply<const T: usize, const MINS: usize>(panel: &[Unpacked], x: &Activations, t: usize) -> [[f32; TILE]; T] {
-    let mut sums = [[f32x4_splat(0.0); 2]; T];
-    for (n, block) in panel.iter().enumerate() {
-        let levels: [&[i16; BLOCK]; T] = core::array::from_fn(|i| {
-            let at = ((t + i) * panel.len() + n) * BLOCK;
-            x.levels[at..at + BLOCK].try_into().expect("a block")
-        });
-        let mut products = [[i32x4_splat(0); 2]; T];
-        for pair in 0..PAIRS {
-            let weights = [load_levels(&block.levels, pair * 16), load_levels(&block.levels, pair * 16 + 8)];
-            for (levels, products) in levels.iter().zip(&mut products) {
-                let x = splat_pair(levels, pair);
-                for (weights, product) in weights.iter().zip(products) {
-                    *product = i32x4_add(*product, i32x4_dot_i16x8(*weights, x));
-                }
-            }
-        }
-        for (i, (sums, products)) in sums.iter_mut().zip(products).enumerate() {
-            let x_scale = x.scales[(t + i) * panel.len() + n];
-            for (half, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                *sum = accumulate(*sum, product, load_floats(&block.scales, half), f32x4_splat(x_scale));
-            }
-            if MINS > 0 {
-                let [a, b] = x.sums[(t + i) * panel.len() + n];
-                let x_sums = if MINS == 1 { [a + b, 0] } else { [a, b] };
-                for (mins, x_sums) in block.mins.iter().zip(x_sums).take(MINS) {
-                    let x_sum = x_sum(x_scale, x_sums);
-                    for (half, sum) in sums.iter_mut().enumerate() {
-                        *sum = f32x4_add(*sum, f32x4_mul(load_floats(mins, half), x_sum));
-                    }
-                }
-            }
-        }
-    }
-    sums.map(floats)
-}
-
-/// Stores eight levels.
-#[inline(always)]
-fn store_levels(levels: &mut [i16; LEVELS], at: usize, v: v128) {
-    let levels = &mut levels[at..at + 8];
-    // SAFETY: eight writable i16; v128_store needs no alignment.
-    unsafe { v128_store(levels.as_mut_ptr().cast(), v) }
-}
-
-#[inline(always)]
-fn load_levels(levels: &[i16; LEVELS], at: usize) -> v128 {
-    let levels = &levels[at..at + 8];
-    // SAFETY: eight readable i16; v128_load needs no alignment.
-    unsafe { v128_load(levels.as_ptr().cast()) }
-}
-
-#[inline(always)]
-fn load_floats(rows: &[f32; TILE], half: usize) -> v128 {
-    let rows = &rows[4 * half..][..4];
-    // SAFETY: four readable f32; v128_load needs no alignment.
-    unsafe { v128_load(rows.as_ptr().cast()) }
-}
-
-#[inline(always)]
-fn splat_pair(levels: &[i16; BLOCK], pair: usize) -> v128 {
-    let pair = &levels[2 * pair..][..2];
-    // SAFETY: two readable i16; the load needs no alignment.
-    unsafe { v128_load32_splat(pair.as_ptr().cast()) }
-}
-
 /// Rounds a block of activations; its scale, and the sums of its halves' levels.
 pub fn round(x: &[f32; BLOCK], levels: &mut [i16; BLOCK]) -> (f32, [i32; 2]) {
     // SAFETY: 32 f32 are eight vectors.
