@@ -125,40 +125,26 @@ fn multiply(a: Parts, b: Parts) -> Parts {
 // a − b for finite a ≥ b, rounded to 24 bits. (A difference of f32 is a multiple of 2^-149: below the normal range it is
 // exact.)
 fn subtract(a: u32, b: u32) -> Parts {
-    var x = parts(a);
-    var y = parts(b);
-    // As |large| ± |small|; the difference is not negative.
-    if (y.mantissa != 0u && x.mantissa == 0u) || x.exponent < y.exponent
-        || (x.exponent == y.exponent && x.mantissa < y.mantissa) {
-        if y.mantissa != 0u {
-            let swap = x;
-            x = y;
-            y = swap;
-        }
-    }
-    if y.mantissa == 0u {
-        return x;
-    }
-    // Six bits more than 24, the last one standing for all that falls off.
+    let swap = (a & 0x7fffffffu) < (b & 0x7fffffffu);
+    let x = parts(select(a, b, swap));
+    let y = parts(select(b, a, swap));
+    // As |large| ± |small|, the difference being no less than 0. Six bits more than 24, the last one standing for all that
+    // falls off.
     let large = x.mantissa << 6u;
-    var small = y.mantissa << 6u;
+    let whole = y.mantissa << 6u;
     let shift = min(u32(x.exponent - y.exponent), 31u);
-    small = (small >> shift) | u32((small & ((1u << shift) - 1u)) != 0u);
+    let small = (whole >> shift) | u32((whole & ((1u << shift) - 1u)) != 0u);
     let sum = select(large - small, large + small, ((a ^ b) >> 31u) == 1u);
-    if sum == 0u {
-        return Parts(0u, 0);
-    }
     let excess = 8 - i32(countLeadingZeros(sum));
-    if excess <= 0 {
-        return Parts(sum << u32(-excess), x.exponent - 6 + excess);
-    }
-    let kept = sum >> u32(excess);
-    let rest = sum & ((1u << u32(excess)) - 1u);
-    let half = 1u << u32(excess - 1);
-    let rounded = kept + u32(rest > half || (rest == half && (kept & 1u) == 1u));
+    let down = u32(max(excess, 0));
+    let long = sum << (u32(max(-excess, 0)) & 31u);
+    let kept = long >> down;
+    let rest = long & ((1u << down) - 1u);
+    let half = (1u << down) >> 1u;
+    let rounded = kept + u32(rest > half || (half != 0u && rest == half && (kept & 1u) == 1u));
     // 2^24 keeps its value with one bit less.
     let carry = rounded >> 24u;
-    return Parts(rounded >> carry, x.exponent - 6 + excess + i32(carry));
+    return Parts(rounded >> carry, select(x.exponent - 6 + excess + i32(carry), 0, sum == 0u));
 }
 
 // The bits of a number whose mantissa has no more bits than fit, or infinity.

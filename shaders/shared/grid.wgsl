@@ -18,18 +18,25 @@ fn order(bits: u32) -> u32 {
     return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
 }
 
+fn element(first: u32, i: u32) -> u32 {
+    let pair = source_pair(first + i / 2u);
+    return select(pair.x, pair.y, (i & 1u) == 1u);
+}
+
 // Of 32 elements in pairs from `first` on. `top`: the highest level, as f32 bits.
 fn find_grid(first: u32, top: u32) -> Grid {
     var least = source_pair(first).x;
     var greatest = least;
-    for (var i = 0u; i < 16u; i++) {
-        let pair = source_pair(first + i);
-        inspect(pair.x);
-        inspect(pair.y);
-        least = select(least, pair.x, order(pair.x) < order(least));
-        least = select(least, pair.y, order(pair.y) < order(least));
-        greatest = select(greatest, pair.x, order(pair.x) > order(greatest));
-        greatest = select(greatest, pair.y, order(pair.y) > order(greatest));
+    var low = order(least);
+    var high = low;
+    for (var i = 0u; i < 32u; i++) {
+        let x = element(first, i);
+        let place = order(x);
+        inspect(x);
+        least = select(least, x, place < low);
+        low = min(low, place);
+        greatest = select(greatest, x, place > high);
+        high = max(high, place);
     }
     let range = bits_of(subtract(greatest, least));
     let scale = divide(range, top);

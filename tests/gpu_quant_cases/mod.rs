@@ -19,8 +19,8 @@ fn targets(weights: usize) -> impl Iterator<Item = &'static str> {
 }
 
 /// Comparisons that [`compare`] makes of rows that every type can hold.
-fn all(weights: usize) -> usize {
-    SOURCES.len() * targets(weights).count()
+fn all(from: &[DType], weights: usize) -> usize {
+    from.len() * targets(weights).count()
 }
 
 async fn quantizer() -> GpuQuantizer {
@@ -53,10 +53,12 @@ fn expected(to: &str, rows: &[f32]) -> phiquant::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Compares one input on all pairs of types; inputs that a type cannot hold are left to `faults_are_the_cpus`.
-async fn compare(gpu: &GpuQuantizer, label: &str, weights: &[f32]) -> usize {
+/// Compares one input on all pairs of types; inputs that a type cannot hold are left to `faults_are_the_cpus`. Every pair is
+/// a shader to compile, which takes software adapters a while: all of them are compared once, in
+/// `bytes_equal_the_scalar_definitions`.
+async fn compare(gpu: &GpuQuantizer, label: &str, sources: &[DType], weights: &[f32]) -> usize {
     let mut compared = 0;
-    for from in SOURCES {
+    for &from in sources {
         let source = encode(weights, from);
         let rows = decode(&source, from);
         for to in targets(weights.len()) {
@@ -125,9 +127,9 @@ pub async fn bytes_equal_the_scalar_definitions() {
     ];
     let mut compared = 0;
     for (label, weights) in &inputs {
-        compared += compare(&gpu, label, weights).await;
+        compared += compare(&gpu, label, &SOURCES, weights).await;
     }
-    let most = inputs.len() * all(n);
+    let most = inputs.len() * all(&SOURCES, n);
     assert!(compared > most * 4 / 5, "{compared} of {most} comparisons");
 }
 
@@ -163,7 +165,7 @@ pub async fn random_bit_patterns_too() {
         // Blocks that overflow a scheme's scale would hide the others: one pass as it is, others scaled into range.
         let scale = [1.0, 1e-33, 1e-20, 1e-36, 1e-34, 1e-38][round];
         weights.iter_mut().for_each(|w| *w *= scale);
-        assert!(compare(&gpu, &format!("random bits, round {round}"), &weights).await >= 3);
+        assert!(compare(&gpu, &format!("random bits, round {round}"), &[DType::F32], &weights).await >= 2);
     }
 }
 
@@ -172,11 +174,13 @@ pub async fn any_number_of_weights() {
     let mut random = Random(2);
     for blocks in [1, 2, 3, 63, 64, 127, 128, 129, 255, 257, 1001] {
         let weights = random.normals(32 * blocks);
-        assert_eq!(compare(&gpu, &format!("{blocks} blocks"), &weights).await, all(weights.len()));
+        let compared = compare(&gpu, &format!("{blocks} blocks"), &[DType::BF16], &weights).await;
+        assert_eq!(compared, all(&[DType::BF16], weights.len()));
     }
     for blocks in [1, 2, 3, 15, 16, 17, 33] {
         let weights = random.normals(256 * blocks);
-        assert_eq!(compare(&gpu, &format!("{blocks} blocks of 256"), &weights).await, all(256));
+        let compared = compare(&gpu, &format!("{blocks} blocks of 256"), &[DType::BF16], &weights).await;
+        assert_eq!(compared, all(&[DType::BF16], 256));
     }
     // Float targets take any number at all.
     for n in [1, 2, 3, 5, 31, 33, 4095, 4097] {
@@ -198,7 +202,7 @@ pub async fn any_number_of_weights() {
 pub async fn searches_agree_almost_always() {
     let gpu = quantizer().await;
     let mut random = Random(8);
-    let n = 1 << 17;
+    let n = 1 << 16;
     let normal = random.normals(n);
     let inputs: Vec<(&str, Vec<f32>)> = vec![
         ("weights of a model", normal.iter().map(|x| x * 0.02).collect()),
@@ -211,28 +215,31 @@ pub async fn searches_agree_almost_always() {
         ("below the range of the sums", normal.iter().map(|x| x * 1e-12).collect()),
         ("above it", normal.iter().map(|x| x * 1e7).collect()),
     ];
-    for (label, weights) in &inputs {
-        for (from, to) in SOURCES.into_iter().flat_map(|from| SEARCHED.map(|to| (from, to))) {
-            let source = encode(weights, from);
-            let rows = decode(&source, from);
-            let Ok(want) = expected(to, &rows) else { continue };
-            let scheme = by_name(to).unwrap();
-            let dtype = scheme.spec().dtype;
-            let mut got = vec![0xa5; want.len()];
-            let sums = gpu.convert(from, dtype, n, &source, &mut got).await.unwrap_or_else(|e| panic!("{label}: {e}"));
-            assert_eq!(sums.weights, n as u64);
-            let blocks = |bytes: &[u8]| bytes.chunks(dtype.group_bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
-            let same = blocks(&got).iter().zip(blocks(&want)).filter(|(a, b)| **a == *b).count();
-            let all = want.len() / dtype.group_bytes;
-            assert!(same * 1000 >= all * 999, "{label}, {} to {to}: {same} of {all} blocks are the same", from.name);
-            let error = |bytes: &[u8]| {
-                let mut restored = vec![0.0; n];
-                scheme.dequantize(Kernels::Scalar, &[bytes], n, &mut restored);
-                rows.iter().zip(restored).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
-            };
-            let (found, reference) = (error(&got), error(&want));
-            assert!(found <= reference * (1.0 + 1e-5), "{label}, {} to {to}: {found} {reference}", from.name);
+    for to in SEARCHED {
+        let scheme = by_name(to).unwrap();
+        let dtype = scheme.spec().dtype;
+        let (mut same, mut all) = (0, 0);
+        for (label, weights) in &inputs {
+            for from in [DType::F32, DType::BF16] {
+                let source = encode(weights, from);
+                let rows = decode(&source, from);
+                let Ok(want) = expected(to, &rows) else { continue };
+                let mut got = vec![0xa5; want.len()];
+                let sums = gpu.convert(from, dtype, n, &source, &mut got).await;
+                assert_eq!(sums.unwrap_or_else(|e| panic!("{label}: {e}")).weights, n as u64);
+                let pairs = want.chunks(dtype.group_bytes).zip(got.chunks(dtype.group_bytes));
+                same += pairs.filter(|(a, b)| a == b).count();
+                all += n / dtype.group;
+                let error = |bytes: &[u8]| {
+                    let mut restored = vec![0.0; n];
+                    scheme.dequantize(Kernels::Scalar, &[bytes], n, &mut restored);
+                    rows.iter().zip(restored).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+                };
+                let (found, reference) = (error(&got), error(&want));
+                assert!(found <= reference * (1.0 + 1e-5), "{label}, {} to {to}: {found} {reference}", from.name);
+            }
         }
+        assert!(all > n / dtype.group * 10 && same * 1000 >= all * 999, "{to}: {same} of {all} blocks are the same");
     }
 }
 
@@ -307,7 +314,7 @@ pub async fn several_pieces_in_flight() {
     let weights: Vec<f32> = (0..(3 << 21) + 4096).map(|i| some[i % some.len()] * (1.0 + (i >> 16) as f32)).collect();
     let source = encode(&weights, DType::BF16);
     let rows = decode(&source, DType::BF16);
-    for to in ["Q8_0", "Q5_1", "TQ1_0", "MXFP4", "F16"] {
+    for to in ["Q8_0", "TQ1_0", "F16"] {
         let want = expected(to, &rows).unwrap();
         let mut got = vec![0; want.len()];
         let sums = gpu.convert(DType::BF16, by_name(to).unwrap().spec().dtype, 4096, &source, &mut got).await.unwrap();
@@ -382,18 +389,18 @@ pub async fn faults_are_the_cpus() {
         }
     }
     // And the quantizer goes on.
-    assert_eq!(compare(&gpu, "after faults", &good).await, all(good.len()));
+    assert_eq!(compare(&gpu, "after faults", &[DType::F32], &good).await, all(&[DType::F32], good.len()));
 }
 
 pub async fn a_lost_device_is_an_error() {
     let gpu = quantizer().await;
     let weights = Random(6).normals(4096);
-    compare(&gpu, "before the loss", &weights).await;
+    let dtype = by_name("Q8_0").unwrap().spec().dtype;
+    let mut out = vec![0; 4096 / 32 * 34];
+    let source = encode(&weights, DType::F32);
+    gpu.convert(DType::F32, dtype, 4096, &source, &mut out).await.unwrap();
     gpu.lose();
     for _ in 0..2 {
-        let dtype = by_name("Q8_0").unwrap().spec().dtype;
-        let mut out = vec![0; 4096 / 32 * 34];
-        let source = encode(&weights, DType::F32);
         let error = gpu.convert(DType::F32, dtype, 4096, &source, &mut out).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::DeviceLost, "{error}");
     }
