@@ -151,10 +151,30 @@ macro_rules! dispatch {
 use dispatch;
 
 /// A GGUF block type as a scheme: its specification from the `Block` and `GROUP` beside the caller, its functions from
-/// `scalar` and `simd128` there: `quantize(rows, blocks)`, `dequantize(blocks, rows)` and, for types that use importance
-/// (`weighted`), `quantize_weighted(rows, importance, blocks)`.
+/// `scalar` and `simd128` there: `dequantize(blocks, rows)` and `quantize(rows, blocks)`. Types that use importance have
+/// either `quantize_weighted(rows, importance, blocks)` beside it (`weighted`), or one `quantize(rows, importance, blocks)`
+/// for both (`either`).
 macro_rules! block_scheme {
-    ($scheme:ident, $name:literal, $ggml_type:literal $(, $weighted:ident)?) => {
+    ($scheme:ident, $name:literal, $ggml_type:literal) => {
+        $crate::quant::block_scheme!(@ $scheme, $name, $ggml_type, (kernels, rows, _importance, blocks) => {
+            $crate::quant::dispatch!(kernels, quantize(rows, blocks))
+        });
+    };
+    ($scheme:ident, $name:literal, $ggml_type:literal, weighted) => {
+        $crate::quant::block_scheme!(@ $scheme, $name, $ggml_type, (kernels, rows, importance, blocks) => {
+            match importance {
+                Some(weights) => $crate::quant::dispatch!(kernels, quantize_weighted(rows, weights, blocks)),
+                None => $crate::quant::dispatch!(kernels, quantize(rows, blocks)),
+            }
+        });
+    };
+    ($scheme:ident, $name:literal, $ggml_type:literal, either) => {
+        $crate::quant::block_scheme!(@ $scheme, $name, $ggml_type, (kernels, rows, importance, blocks) => {
+            $crate::quant::dispatch!(kernels, quantize(rows, importance, blocks))
+        });
+    };
+    (@ $scheme:ident, $name:literal, $ggml_type:literal,
+     ($kernels:ident, $rows:ident, $importance:ident, $blocks:ident) => $quantize:block) => {
         pub struct $scheme;
 
         static SPEC: $crate::quant::SchemeSpec = $crate::quant::SchemeSpec {
@@ -170,21 +190,16 @@ macro_rules! block_scheme {
 
             fn quantize(
                 &self,
-                kernels: $crate::quant::Kernels,
-                rows: &[f32],
+                $kernels: $crate::quant::Kernels,
+                $rows: &[f32],
                 cols: usize,
-                importance: Option<&[f32]>,
+                $importance: Option<&[f32]>,
                 planes: &mut [&mut [u8]],
             ) -> $crate::error::Result<()> {
-                $crate::quant::super_block::check(&SPEC, rows.len(), cols, importance);
-                let blocks: &mut [Block] = $crate::quant::blocks_mut(&SPEC, rows.len(), planes);
-                let result = match importance {
-                    $(Some($weighted) => {
-                        $crate::quant::dispatch!(kernels, quantize_weighted(rows, $weighted, blocks))
-                    })?
-                    _ => $crate::quant::dispatch!(kernels, quantize(rows, blocks)),
-                };
-                result.map_err(|fault| fault.into_error(&SPEC, rows, cols))
+                $crate::quant::super_block::check(&SPEC, $rows.len(), cols, $importance);
+                let $blocks: &mut [Block] = $crate::quant::blocks_mut(&SPEC, $rows.len(), planes);
+                let result = $quantize;
+                result.map_err(|fault| fault.into_error(&SPEC, $rows, cols))
             }
 
             fn dequantize(&self, kernels: $crate::quant::Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {

@@ -21,9 +21,6 @@ pub mod simd128;
 use super::affine32::{Head, Kind};
 use super::search::Tries;
 pub use super::super_block::GROUP;
-use super::{Kernels, Plane, Scheme, SchemeSpec, blocks, blocks_mut, check_shape, dispatch, super_block};
-use crate::error::Result;
-use crate::tensor::DType;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -39,34 +36,4 @@ static KIND: Kind = Kind {
 
 const _: () = assert!(size_of::<Block>() == 144 && align_of::<Block>() == 1);
 
-pub struct Q4K;
-
-static SPEC: SchemeSpec = SchemeSpec {
-    dtype: DType { name: "Q4_K", group: GROUP, group_bytes: size_of::<Block>() },
-    ggml_type: Some(12),
-    planes: &[Plane { name: "blocks", group_bytes: size_of::<Block>() }],
-};
-
-impl Scheme for Q4K {
-    fn spec(&self) -> &'static SchemeSpec {
-        &SPEC
-    }
-
-    fn quantize(
-        &self,
-        kernels: Kernels,
-        rows: &[f32],
-        cols: usize,
-        importance: Option<&[f32]>,
-        planes: &mut [&mut [u8]],
-    ) -> Result<()> {
-        super_block::check(&SPEC, rows.len(), cols, importance);
-        let blocks: &mut [Block] = blocks_mut(&SPEC, rows.len(), planes);
-        dispatch!(kernels, quantize(rows, importance, blocks)).map_err(|fault| fault.into_error(&SPEC, rows, cols))
-    }
-
-    fn dequantize(&self, kernels: Kernels, planes: &[&[u8]], cols: usize, rows: &mut [f32]) {
-        check_shape(&SPEC, rows.len(), cols);
-        dispatch!(kernels, dequantize(blocks(&SPEC, rows.len(), planes), rows));
-    }
-}
+super::block_scheme!(Q4K, "Q4_K", 12, either);
